@@ -1,0 +1,130 @@
+"""The seams between rooms, as Protocols: what the engine asks of a network, of a store and of a judge.
+
+The engine meets `endpoint` and `store` only here, so tests put a scripted endpoint and an in-memory store in their
+places (virtual time forbids threads), and a later worker process can put a leased shard there. Only `run.py` names
+the concrete ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from batcher.records import (
+        EndRecord,
+        InputRow,
+        IntentRecord,
+        Outcome,
+        Problem,
+        Reply,
+        ReplyRecord,
+        Request,
+        ReuseRecord,
+        RowHistory,
+        VoidRecord,
+    )
+
+
+class Endpoint(Protocol):
+    """One exchange with the model server: bytes in, bytes out, no retry, no interpretation."""
+
+    async def exchange(self, request: Request, *, deadline: float) -> Reply:
+        """POST the body and return everything that came back.
+
+        Args:
+            request: what to send; its body goes out byte for byte.
+            deadline: on the clock of `anyio.current_time`; the whole exchange ends by then (Fault DEADLINE).
+
+        Raises:
+            Only cancellation and bugs: every network failure is a `Reply` with a `Fault`.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class RequestBuilder(Protocol):
+    """Pure: an input row to its request."""
+
+    columns: frozenset[str]
+    """Input columns that `build` reads; the store decodes no others."""
+
+    def build(self, row: InputRow) -> Request | Problem: ...
+
+
+class Slice(Protocol):
+    """Consecutive input rows as Arrow, with the reasons of those that cannot be used.
+
+    `problems` maps absolute row_index to the reason; such a row is null in every column of `batch` that could not be read.
+    """
+
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def batch(self) -> pa.RecordBatch: ...
+    @property
+    def problems(self) -> Mapping[int, str]: ...
+
+
+class RowSource(Protocol):
+    """A scanned dataset, as the store reads it: blocking, from a thread, one slice at a time."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+    @property
+    def rows(self) -> int: ...
+    def slices(self, *, first_row: int, rows_per_slice: int = 512) -> Iterator[Slice]:
+        """Slices from `first_row` to the end, contiguous and in order, each of at most `rows_per_slice` rows and 16 MiB.
+
+        Raises:
+            DatasetError: the source cannot be read any more.
+            Conflict: the source is not the one that was scanned (shrunk, changed).
+        """
+        ...
+
+
+class Settled(Protocol):
+    """What a row's history amounts to."""
+
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def values(self) -> Mapping[str, object]:
+        """Output columns by unprefixed name; absent means null. Input columns are not among them."""
+        ...
+
+
+class Settle(Protocol):
+    """Pure: from a row's journalled history to its output values; None while the row is not done."""
+
+    def __call__(self, history: RowHistory) -> Settled | None: ...
+
+
+class Store(Protocol):
+    """What the engine needs of the disk: rows to do, and a place where a paid answer is safe."""
+
+    async def next_rows(self) -> Sequence[InputRow] | None:
+        """The next rows that have no end yet, in input order; waits while too many shards are open; None when there are no more."""
+        ...
+
+    def find_answer(self, request: Request) -> ReuseRecord | None:
+        """An answer that was already bought for exactly this request and is not yet taken over by another row of this run."""
+        ...
+
+    def intend(self, record: IntentRecord) -> None:
+        """Write the intent; returns when the bytes are with the operating system. Raises StorageError."""
+        ...
+
+    def void(self, record: VoidRecord) -> None: ...
+
+    async def keep(self, record: ReplyRecord) -> None:
+        """Write a reply at once; with ``strict`` durability returns when it is synced. Raises StorageError."""
+        ...
+
+    async def finish(self, row_index: int, outcome: Outcome, end: EndRecord | ReuseRecord | None) -> None:
+        """The row is done: write its end record if it has one, and count it towards its shard's seal."""
+        ...
