@@ -1,0 +1,63 @@
+"""Keys of the design that are not built yet, each refused with one line.
+
+A cap that is accepted and ignored costs money, so nothing here is ever silently dropped. Building a feature
+means deleting its line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.job.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UNBUILT: Mapping[tuple[str, str], str] = {
+    (
+        "limits",
+        "max_cost_usd",
+    ): "a cost cap is not built yet, and a cap that is ignored costs money; take it out",
+    (
+        "limits",
+        "requests_per_minute",
+    ): "a request rate is not built yet; take it out, and use a small concurrency instead",
+    (
+        "limits",
+        "tokens_per_minute",
+    ): "a token rate is not built yet; take it out, and use a small concurrency instead",
+    ("limits", "deadline"): "a deadline is not built yet; take it out",
+    ("request", "stream"): "streaming is not built yet; take it out, the answers are the same",
+    ("request", "stream_options"): "streaming is not built yet; take it out, the answers are the same",
+    ("request", "reask"): "asking again after an answer that does not fit is not built yet; take it out",
+    (
+        "request",
+        "dedupe",
+    ): "sending equal rows once is not built yet; take it out (every row is then sent and paid)",
+    ("request", "images"): "images are not built yet; take it out",
+    (
+        "output",
+        "expand",
+    ): "columns for schema properties are not built yet; take it out ([labels] columns need no expand)",
+    ("output", "report"): "the report is not built yet; take it out",
+}
+"""(table, key) -> why it is refused. A key set to false asks for nothing and is accepted."""
+
+
+def unbuilt(table: Mapping[str, object]) -> list[Problem]:
+    """A problem for every key that asks for something not built yet, in the order of `UNBUILT`."""
+    return [Problem(place, text) for place, text in UNBUILT.items() if _asks(table.get(place[0]), place[1])]
+
+
+def without_unbuilt(table: Mapping[str, object]) -> dict[str, object]:
+    """The job without the keys that `unbuilt` refuses, so that each is told once."""
+    return {
+        name: {key: inner for key, inner in value.items() if (name, key) not in UNBUILT or inner is False}
+        if isinstance(value, dict)
+        else value
+        for name, value in table.items()
+    }
+
+
+def _asks(table: object, key: str) -> bool:
+    return isinstance(table, dict) and key in table and table[key] is not False
