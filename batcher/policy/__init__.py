@@ -1,0 +1,54 @@
+"""What to do: the failure taxonomy and the flow control, as pure values and small state machines.
+
+    verdict    the vocabulary: what a reply amounts to
+    codes      error codes and texts of real servers, as data
+    table      the failure table: one rule per line, and what it does
+    classify   one reply -> one verdict: which line it falls on
+    waits      what a server says about how long to wait
+    backoff    how long a row waits before its next attempt
+    budgets    how often one row may try
+    watch      what a run as a whole cannot go on with
+    part       what a part of the flow control must be able to do
+    window, canary, gate   the parts: how many at once, one alone at first, closed by throttling
+    admit      may this request go out now? asks window, gate, canary and all later parts together
+
+Nothing here does I/O, reads a clock or draws from a global generator: `now` and `rng` are passed in. Times
+are seconds on any one clock that the caller keeps to (in `classify` and `waits`: seconds since the epoch,
+because servers send dates), durations are seconds.
+"""
+
+from batcher.policy.admit import FlowState, admit
+from batcher.policy.backoff import attempt_timeout_s, wait_for
+from batcher.policy.budgets import RowBudget, RowFacts, RowLimits
+from batcher.policy.classify import Context, classify
+from batcher.policy.part import Part, Send, Wait
+from batcher.policy.table import RULES, RULES_ELSEWHERE
+from batcher.policy.verdict import Action, Charge, Effect, Paid, Verdict
+from batcher.policy.waits import server_wait
+from batcher.policy.watch import Stop, Warning, Watch  # noqa: A004 - the run's word, no exception
+
+__all__ = [
+    "RULES",
+    "RULES_ELSEWHERE",
+    "Action",
+    "Charge",
+    "Context",
+    "Effect",
+    "FlowState",
+    "Paid",
+    "Part",
+    "RowBudget",
+    "RowFacts",
+    "RowLimits",
+    "Send",
+    "Stop",
+    "Verdict",
+    "Wait",
+    "Warning",
+    "Watch",
+    "admit",
+    "attempt_timeout_s",
+    "classify",
+    "server_wait",
+    "wait_for",
+]
