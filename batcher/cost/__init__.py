@@ -1,0 +1,1 @@
+"""What rows cost: prices, and the cost of one reply. Pure; unknown is None, never 0."""
