@@ -3,7 +3,7 @@
 One object per record. It begins with its kind, row and attempt (``{"k":"r","i":12,"a":1,...``), so `peek` can
 index a journal without parsing replies. Fields that hold their default are left out.
 
-    k  i intent, v void, r reply, e end, u reuse (an answer taken over)
+    k  i intent, v void, r reply, e end, o reopen, u reuse (an answer taken over)
     i  row_index                a  attempts            h  request_hash        m  model        c  custom_id
     p  paid_attempts            q  queue_ms            l  latency_ms          t  sent_at      y  received_at
     s  status (of a reply)      H  headers             P  progress            F  [fault, message]
@@ -14,8 +14,8 @@ index a journal without parsing replies. Fields that hold their default are left
 Values of an answer taken over may be more than JSON: `_plain` tags timestamps, dates and bytes.
 
 It must never lose a paid answer to an odd string, so what orjson refuses (lone surrogates, integers beyond 64
-bits) or would silently turn into null (NaN) goes through the standard library. It must never guess: a kind, key
-or value it does not know was written by a newer version, and that is a `Conflict`.
+bits) or would silently turn into null (NaN) goes through the standard library. It must never guess: a kind,
+key or value it does not know was written by a newer version, and that is a `Conflict`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from batcher.records import (
     JournalRecord,
     Outcome,
     Progress,
+    ReopenRecord,
     Reply,
     ReplyRecord,
     ReuseRecord,
@@ -49,7 +50,7 @@ from batcher.store.frames import parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEAD = re.compile(rb'\{"k":"(\w+)","i":(\d+),"a":(\d+)[,}]')
+_HEAD = re.compile(rb'\{"k":"(\w+)","i":(\d+),"a":(\d{1,9})[,}]')
 _REPLY_KEYS = frozenset("kiahmpqsHPFtylwbBc")
 _END_KEYS = frozenset(
     ["k", "i", "a", "o", "et", "ec", "em", "sc", "h", "m", "p", "g", "q", "l", "t", "y", "x", "c"]
@@ -58,14 +59,14 @@ _REUSE_KEYS = frozenset("kiahfdc")
 
 
 class Head(NamedTuple):
-    """What `peek` sees of a record: its kind (one of "ivreu"), its row and, for all but "u", its attempt."""
+    """What `peek` sees of a record: its kind (one of "ivreou"), its row and its attempt (0: none)."""
 
     kind: str
     row_index: int
     attempts: int
 
 
-def encode(record: JournalRecord) -> bytes:
+def encode(record: JournalRecord) -> bytes:  # noqa: PLR0911 - one per kind
     """The record as JSON without a raw newline.
 
     Raises:
@@ -83,6 +84,8 @@ def encode(record: JournalRecord) -> bytes:
             return _dump({"k": "i", "i": record.row_index, "a": record.attempts, "h": record.request_hash})
         case VoidRecord():
             return b'{"k":"v","i":%d,"a":%d}' % (record.row_index, record.attempts)
+        case ReopenRecord():
+            return b'{"k":"o","i":%d,"a":0}' % record.row_index
         case ReplyRecord():
             return _dump(_reply_fields(record), finite=_is_finite(record))
         case EndRecord():
@@ -289,6 +292,11 @@ def _decode_void(fields: dict[str, Any]) -> VoidRecord:
     return VoidRecord(fields["i"], fields["a"])
 
 
+def _decode_reopen(fields: dict[str, Any]) -> ReopenRecord:
+    _check_keys(fields, frozenset("kia"))
+    return ReopenRecord(fields["i"])
+
+
 def _decode_reply(fields: dict[str, Any]) -> ReplyRecord:
     _check_keys(fields, _REPLY_KEYS)
     fault = fields.get("F")
@@ -349,5 +357,6 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], JournalRecord]] = {
     "v": _decode_void,
     "r": _decode_reply,
     "e": _decode_end,
+    "o": _decode_reopen,
     "u": _decode_reuse,
 }

@@ -15,6 +15,7 @@ Built over the `Disk` port, because a disk that is full or fails cannot be order
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sys
 import tempfile
@@ -29,9 +30,11 @@ if sys.platform == "darwin":
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+CHECKSUM_BYTES = 16
 SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors that go away when space is freed."""
 
@@ -146,6 +149,20 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise storage_error(err, action, path) from err
+
+
+def guarding(path: Path) -> AbstractContextManager[None]:
+    """`storage_errors` for the writing of a file."""
+    return storage_errors("writing", path)
+
+
+def checksum_of(path: Path) -> str:
+    """blake2b-128 of a file's content, in hex. Raises OSError."""
+    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_fully(fd: int, content: bytes, *, disk: Disk = DISK) -> None:
