@@ -1,0 +1,14 @@
+"""MODES: every named behaviour of the simulator, one or more per line of the failure table and per odd
+reply.
+"""
+
+from __future__ import annotations
+
+from batcher.simulator.breakage import BREAKAGE
+from batcher.simulator.failures import FAILURES
+from batcher.simulator.oddities import ODDITIES
+from batcher.simulator.refusals import REFUSALS
+from batcher.simulator.throttles import THROTTLES
+
+MODES = {mode.name: mode for mode in (*ODDITIES, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)}
+"""Name -> mode. "ok" is the good answer."""
