@@ -37,6 +37,12 @@ SDK_HABITS = {
     "messages": "messages come from the rows: a messages column, or system and prompt here",
     "extra_body": "write its keys straight into [request]; they pass through",
     "extra_headers": "headers stand in [endpoint.headers]",
+    "timeout": "seconds for one attempt stand in [endpoint] timeout_s",
+    "max_retries": "attempts of a row stand in [limits] max_attempts",
+    "max_output_tokens": "chat completions call it max_completion_tokens (older servers: max_tokens)",
+    "max_new_tokens": "chat completions call it max_tokens",
+    "system_prompt": "it is called system here",
+    "instructions": "it is called system here",
     "api_key": "a key never stands in a job: name its environment variable in [endpoint] api_key_env",
 }
 """Names from SDK calls that would be sent as parameters by mistake."""

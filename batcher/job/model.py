@@ -95,7 +95,7 @@ def variable_name(name: str) -> str:
         return name
     if LOOKS_LIKE_KEY.match(name):
         raise ValueError(
-            "this looks like a key itself; put it into an environment variable and write that variable's name here"
+            "this looks like a key; put it into an environment variable and write that variable's name here"
         )
     raise ValueError('must be the name of an environment variable (letters, digits, _), or "" for no key')
 

@@ -5,7 +5,7 @@ Why a list: an unknown key of `[request]` is sent as it stands, so that tomorrow
 
 1. a parameter in `API_PARAMETERS` passes through;
 2. a name that equals a known one but for case, hyphens and underscores is refused (`maxTokens`, `top-p`);
-3. a name a slip away from a known one is refused (one edit up to 5 letters, two beyond);
+3. a slip of a known one is refused: one edit up to 5 letters, two beyond, or only its beginning (`temp`);
 4. any other name passes through.
 """
 
@@ -43,7 +43,7 @@ timings_per_token top_n_sigma typical_p xtc_probability xtc_threshold
 """
 GATEWAYS = """
 allowed_openai_params cache caching data_sources deferred drop_params enable_search enable_thinking
-fallbacks guardrails include max_retries mock_response models num_retries plugins prefix prompt_mode
+fallbacks guardrails include mock_response models num_retries plugins prefix prompt_mode
 provider random_seed reasoning reasoning_split route safe_prompt safety_settings search_options
 search_parameters session_id tags thinking thinking_budget thinking_config top_a trace transforms usage
 vl_high_resolution_images
@@ -79,14 +79,14 @@ def misspelt(name: str, known: Collection[str]) -> str | None:
     if best is None:
         return None
     slips = 1 if len(name) <= SHORT_NAME else 2
-    return best if plain(best) == plain(name) or distance(name.lower(), best) <= slips else None
+    is_meant = distance(plain(name), plain(best)) <= slips or plain(best).startswith(plain(name))
+    return best if is_meant else None
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name most like `name` if at most a third of it (at least two letters' worth) differs, else
-    None.
+    """The known name most like `name`: at most a third of it (and three letters) differs, or it begins so.
 
-    Ties go to the name that comes first in the alphabet.
+    None without one; ties go to the name that comes first in the alphabet.
     """
     found = min(((distance(plain(name), plain(other)), other) for other in known), default=None)
     if found is not None and found[0] <= max(1, min(3, len(name) // 3)):
