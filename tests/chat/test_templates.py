@@ -35,7 +35,7 @@ def failed(template: str, **values: Any) -> RowError:
     return caught.value
 
 
-# --- before the first row -------------------------------------------------------------------------------------------
+# --- before the first row ------------------------------------------------------------
 
 
 def test_a_name_that_no_row_has_is_refused_with_the_nearest_column() -> None:
@@ -126,7 +126,7 @@ def test_a_constant_text_that_cannot_be_rendered_is_the_jobs_mistake() -> None:
         compile_template("{{ 1 // 0 }}", COLUMNS, where="request.system", must_use_a_column=False)
 
 
-# --- one row --------------------------------------------------------------------------------------------------------
+# --- one row ------------------------------------------------------------
 
 
 def test_text_is_rendered_as_it_is_without_escaping_and_with_its_last_newline() -> None:
