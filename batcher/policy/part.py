@@ -33,7 +33,8 @@ SEND: Final = Send()
 
 
 class Part:
-    """One thing that has a say in admission. Subclass it and override what is needed: agreeing is the default.
+    """One thing that has a say in admission. Subclass it and override what is needed: agreeing is the
+    default.
 
     `ask` must change nothing; `commit` is called only after every part has agreed, at the same `now`.
     """
