@@ -25,7 +25,16 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 NextStep = Literal[
-    "none", "rerun", "rerun_later", "change_job", "fix_key", "raise_budget", "retry_rows", "free_disk", "look", "report_bug"
+    "none",
+    "rerun",
+    "rerun_later",
+    "change_job",
+    "fix_key",
+    "raise_budget",
+    "retry_rows",
+    "free_disk",
+    "look",
+    "report_bug",
 ]
 
 
@@ -46,6 +55,8 @@ class BatcherError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.summary: object | None = None
+        """What the session did until it stopped (`batcher.report.Summary`), or None when it had not begun."""
 
 
 class JobError(BatcherError):

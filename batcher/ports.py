@@ -59,7 +59,7 @@ class RequestBuilder(Protocol):
 class Slice(Protocol):
     """Consecutive input rows as Arrow, with the reasons of those that cannot be used.
 
-    `problems` maps absolute row_index to the reason; such a row is null in every column of `batch` that could not be read.
+    `problems` maps absolute row_index to the reason; such a row is null in every column that could not be read.
     """
 
     @property
@@ -78,7 +78,7 @@ class RowSource(Protocol):
     @property
     def rows(self) -> int: ...
     def slices(self, *, first_row: int, rows_per_slice: int = 512) -> Iterator[Slice]:
-        """Slices from `first_row` to the end, contiguous and in order, each of at most `rows_per_slice` rows and 16 MiB.
+        """Slices from `first_row` to the end, contiguous, in order, each at most `rows_per_slice` rows and 16 MiB.
 
         Raises:
             DatasetError: the source cannot be read any more.
@@ -108,11 +108,15 @@ class Store(Protocol):
     """What the engine needs of the disk: rows to do, and a place where a paid answer is safe."""
 
     async def next_rows(self) -> Sequence[InputRow] | None:
-        """The next rows that have no end yet, in input order; waits while too many shards are open; None when there are no more."""
+        """The next rows without an end, in input order; waits while too many shards are open; None after the last."""
+        ...
+
+    def prior(self, row_index: int) -> tuple[int, int]:
+        """(attempts, paid attempts) of the row in earlier sessions, as far as the journal knows."""
         ...
 
     def find_answer(self, request: Request) -> ReuseRecord | None:
-        """An answer that was already bought for exactly this request and is not yet taken over by another row of this run."""
+        """An answer bought for exactly this request that no other row of this run has taken over."""
         ...
 
     def intend(self, record: IntentRecord) -> None:
@@ -127,4 +131,8 @@ class Store(Protocol):
 
     async def finish(self, row_index: int, outcome: Outcome, end: EndRecord | ReuseRecord | None) -> None:
         """The row is done: write its end record if it has one, and count it towards its shard's seal."""
+        ...
+
+    def reopen(self, row_index: int) -> None:
+        """Make an ended row pending again: what ended it stopped the whole run."""
         ...

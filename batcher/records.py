@@ -43,7 +43,7 @@ class Progress(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """What ended an exchange that is not complete (or whose bytes could not be decoded); ``error_type`` of such a row."""
+    """What ended an exchange that is not complete, or whose bytes could not be decoded."""
 
     DNS = "dns"
     CONNECT_REFUSED = "connect_refused"
@@ -148,7 +148,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """An error object, however the server spelt it, as text; None where absent. Scrubbed, message at most 2,000 characters."""
+    """An error object, however the server spelt it, as text; None where absent.
+
+    Scrubbed; the message has at most 2,000 characters.
+    """
 
     message: str | None = None
     type: str | None = None
@@ -159,7 +162,7 @@ class Shape(StrEnum):
     """What a body is, whatever the status said."""
 
     CHOICES = "choices"  # an object with at least one usable choice (a message object)
-    EMPTY = "empty"  # JSON without a usable choice and without an error: null, [], {}, choices null or empty, message null
+    EMPTY = "empty"  # JSON without a usable choice or an error: null, [], {}, choices null, message null
     ERROR = "error"  # an error object, `detail`, or error text, and no choices
     NOT_JSON = "not_json"  # HTML, plain text, no bytes, bad UTF-8, half a JSON
 
@@ -210,7 +213,14 @@ class Reading:
 
 # --- what is durable ------------------------------------------------------------------------------------------------
 
-KEPT_HEADERS = ("x-request-id", "request-id", "content-type", "x-litellm-response-cost", "x-litellm-call-id", "cf-ray")
+KEPT_HEADERS = (
+    "x-request-id",
+    "request-id",
+    "content-type",
+    "x-litellm-response-cost",
+    "x-litellm-call-id",
+    "cf-ray",
+)
 """Reply headers worth journalling; the others are for flow control and die with the attempt."""
 
 
@@ -218,7 +228,8 @@ KEPT_HEADERS = ("x-request-id", "request-id", "content-type", "x-litellm-respons
 class IntentRecord:
     """Written before an attempt is dispatched, never synced: after a crash it says which rows may have been paid for.
 
-    A row has at most one open intent: a retry of an attempt that was not paid needs no second one. `attempts` is the number of this attempt in the row's life, from 1.
+    A row has at most one open intent: a retry of an attempt that was not paid needs no second one. `attempts`
+    is the number of this attempt in the row's life, from 1.
     """
 
     row_index: int
@@ -284,6 +295,13 @@ class EndRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReopenRecord:
+    """The row's EndRecord no longer counts: what ended it stopped the whole run, so the row is pending again."""
+
+    row_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReuseRecord:
     """An answer taken over: nothing was sent. `values` are output columns by their unprefixed names."""
 
@@ -295,7 +313,7 @@ class ReuseRecord:
     custom_id: str | None = None
 
 
-JournalRecord = IntentRecord | VoidRecord | ReplyRecord | EndRecord | ReuseRecord
+JournalRecord = IntentRecord | VoidRecord | ReplyRecord | EndRecord | ReopenRecord | ReuseRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +322,9 @@ class RowHistory:
 
     Attributes:
         replies: paid or ambiguous replies.
-        end: the last EndRecord, or None.
+        end: the last EndRecord that no ReopenRecord follows, or None.
         reuse: the answer taken over, or None.
-        open_intents: intents that no reply, void or end answers: possibly paid and lost in a crash (one per session at most).
+        open_intents: intents that nothing answers, one per session at most: possibly paid and lost in a crash.
     """
 
     row_index: int

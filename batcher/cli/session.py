@@ -1,0 +1,78 @@
+"""What verbs that send requests share: options to a session, its summary to stdout and stderr."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from batcher.cli import signals, streams
+from batcher.errors import BatcherError
+from batcher.report import Summary, summary_lines
+from batcher.report.terminal import display_for, print_lines, print_rows
+from batcher.verbs.look import first_rows_of
+from batcher.verbs.options import RunOptions
+from batcher.verbs.session import Silence, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.cli.options import RunArguments
+
+
+def run_options(arguments: RunArguments) -> RunOptions:
+    """How the session works, as the command line says."""
+    return RunOptions(
+        replace=arguments.replace,
+        fresh=arguments.fresh,
+        reuse=arguments.reuse,
+        yes=arguments.yes,
+        simulate=arguments.simulate,
+        strict=arguments.durability == "strict",
+        stop_on_bad_row=arguments.on_bad_row == "stop",
+        allow_failures=arguments.allow_failures,
+        allow_http=arguments.allow_http,
+        state=arguments.state,
+        display=display_for(sys.stderr, quiet=arguments.quiet) or Silence(),
+    )
+
+
+def carried_out(arguments: RunArguments, verb: Callable[[], Summary]) -> Summary:
+    """Call the verb; print what it did, for people and, where asked, as JSON. A stop is told and raised on."""
+    signals.unwind()
+    try:
+        summary = verb()
+    except BatcherError as error:
+        summary = error.summary if isinstance(error.summary, Summary) else _without_session(error)
+        _write_json(arguments, summary)
+        raise
+    _write_json(arguments, summary)
+    print_lines(summary_lines(summary))
+    return summary
+
+
+def first_rows(summary: Summary, labels: tuple[str, ...], *, input_columns: int) -> None:
+    """Show the first rows of a published output."""
+    if summary.output is not None:
+        rows, columns = first_rows_of(Path(summary.output), labels, input_columns=input_columns)
+        print_rows(rows, columns)
+
+
+def _without_session(error: BatcherError) -> Summary:
+    return Summary(
+        verb="run",
+        exit_code=error.exit_code,
+        exit_reason=error.exit_reason,
+        next=error.next_step,
+        message=str(error),
+        hint=error.hint,
+    )
+
+
+def _write_json(arguments: RunArguments, summary: Summary) -> None:
+    if arguments.json:
+        streams.write(orjson.dumps(summary.to_json()).decode() + "\n")
+    if arguments.summary is not None:
+        write_json(arguments.summary, summary.to_json())

@@ -1,0 +1,17 @@
+"""The engine: one row from request to outcome, all rows at once, and how they stop.
+
+    life        one row on its way: attempts, budgets, what the journal already knows of it
+    attempt     one attempt: admitted, intended, exchanged, journalled, judged
+    turnstile   the one line in which everybody waits for a slot; retries stand in front
+    dispatch    long-lived workers for first attempts, a bounded number of retry tasks, stopping
+    settle      pure: from a row's journalled history to its output values
+    tally       what the run has done so far, for progress and summary
+
+It meets the network and the disk only as Protocols (`batcher.ports`) and runs on any anyio back-end.
+"""
+
+from batcher.engine.dispatch import Engine
+from batcher.engine.settle import Settler
+from batcher.engine.tally import Tally
+
+__all__ = ["Engine", "Settler", "Tally"]

@@ -1,0 +1,134 @@
+"""One attempt: admitted, intended, exchanged, journalled, read, judged.
+
+The order is the promise. The intent is written before the request leaves, the reply before anybody interprets it, and
+neither waits for the other rows. What is certainly unpaid is counted and not journalled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batcher.chat.reading import read
+from batcher.policy import Action, Context, Paid, RowFacts, attempt_timeout_s, classify
+from batcher.records import IntentRecord, Outcome, Progress, VoidRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.engine.life import RowLife
+    from batcher.engine.tally import Tally
+    from batcher.engine.turnstile import Turnstile
+    from batcher.policy import FlowState, RowLimits, Verdict
+    from batcher.ports import Endpoint, Store
+    from batcher.records import Reply
+
+VOIDS_PER_ROW = 3
+"""Void records written for one row; after that an intent stays open, so a storm of refusals cannot fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Makes attempts for all rows of one engine.
+
+    Attributes:
+        wall: seconds since the epoch, for dates that servers send.
+        timeout_s: the user's attempt timeout, or None for the rule in `attempt_timeout_s`.
+        facts: what the run knows around a row, for its R budget.
+        observe: told every verdict; may stop the run.
+    """
+
+    store: Store
+    endpoint: Endpoint
+    flow: FlowState
+    turnstile: Turnstile
+    tally: Tally
+    limits: RowLimits
+    wall: Callable[[], float]
+    timeout_s: float | None
+    facts: Callable[[RowLife], RowFacts]
+    observe: Callable[[RowLife, Verdict], None]
+
+    async def make(self, life: RowLife) -> Verdict:
+        """Make one attempt; the verdict's action is RETRY (or PARK) only while the row's budgets allow another.
+
+        Raises:
+            Abandoned: the run is stopping; nothing was sent.
+            StorageError: the journal cannot be written; the intent on disk tells what may have been paid.
+        """
+        await self.turnstile.enter(life.request, retrying=life.attempts > 0)
+        self.tally.in_flight += 1
+        try:
+            reply = await self._exchange(life)
+            verdict = await self._judge(life, reply)
+        finally:
+            self.tally.in_flight -= 1
+            self.flow.on_done(anyio.current_time())
+            self.turnstile.leave()
+        return self._within_budget(life, verdict)
+
+    async def _exchange(self, life: RowLife) -> Reply:
+        now = anyio.current_time()
+        life.attempts += 1
+        life.sent_at_tick = now
+        if not life.open_intent:
+            self.store.intend(
+                IntentRecord(life.request.row_index, life.request.request_hash, attempts=life.attempts)
+            )
+            life.open_intent = True
+        self.flow.on_sent(now)
+        self.tally.attempts += 1
+        timeout = attempt_timeout_s(life.request.max_tokens, timeout_s=self.timeout_s)
+        return await self.endpoint.exchange(life.request, deadline=now + timeout)
+
+    async def _judge(self, life: RowLife, reply: Reply) -> Verdict:
+        kept = _surely_worth_keeping(reply)
+        if kept:
+            await self.store.keep(life.reply_record(reply))
+        reading = read(reply) if reply.status is not None else None
+        context = Context(
+            successes=self.tally.outcomes[Outcome.OK], own_model=life.request.own_model, now=self.wall()
+        )
+        verdict = classify(reply, reading, context)
+        if verdict.paid is not Paid.NO and not kept:
+            await self.store.keep(life.reply_record(reply))
+            kept = True
+        if kept:
+            life.open_intent = False
+            life.paid_attempts += 1
+            life.ambiguous += verdict.paid is Paid.AMBIGUOUS
+        elif life.open_intent and life.voids < VOIDS_PER_ROW:
+            self.store.void(VoidRecord(life.request.row_index, attempts=life.attempts))
+            life.open_intent = False
+            life.voids += 1
+        life.reply, life.verdict = reply, verdict
+        now = anyio.current_time()
+        self.flow.on_verdict(verdict, now)
+        self.tally.judged(verdict, reading, life.request.model)
+        self.observe(life, verdict)
+        return verdict
+
+    def _within_budget(self, life: RowLife, verdict: Verdict) -> Verdict:
+        if verdict.action not in {Action.RETRY, Action.PARK}:
+            return verdict
+        life.budget = life.budget.after(verdict, self.facts(life))
+        life.failures += 1
+        life.last_attempt_at = anyio.current_time()
+        reason = life.budget.exhausted(self.limits)
+        if reason is None:
+            return verdict
+        return replace(
+            verdict,
+            action=Action.FAIL,
+            outcome=Outcome.FAILED,
+            error_type=reason if reason == "throttled" else verdict.error_type,
+        )
+
+
+def _surely_worth_keeping(reply: Reply) -> bool:
+    """Whether the reply may have been paid for whatever it says, so that it is journalled before it is read."""
+    if reply.status is None:
+        return reply.progress in {Progress.SENT, Progress.CUT}
+    return 200 <= reply.status < 300

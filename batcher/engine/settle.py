@@ -1,0 +1,244 @@
+"""Pure: from a row's journalled history to its output values, the same for seal, resume, export and reuse.
+
+The journal keeps what came back, not what it meant; meaning is given here, by the same reading and the same table
+that the engine used. Rules, in this order:
+
+1. An answer taken over is the row's answer; it cost this run nothing.
+2. Of several answers the first complete one wins; all that were paid are billed.
+3. Without an answer, the row's end record speaks, with the bytes of the last reply kept beside it.
+4. A reply that no retry can mend ends the row even if the end record was lost in a crash.
+5. Otherwise the row is not done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from batcher.chat.labels import label_values
+from batcher.chat.reading import read
+from batcher.policy import Action, Context, Paid, classify
+from batcher.records import EndRecord, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batcher.policy import Verdict
+    from batcher.records import Answer, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory, Usage
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRow:
+    """A finished row: its outcome and its output columns by unprefixed name (input columns are not among them)."""
+
+    outcome: Outcome
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    record: ReplyRecord
+    reading: Reading | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Settles rows of one run.
+
+    Attributes:
+        run_id: the run that buys the answers.
+        price: (request model, response model, usage) -> US dollars, or None where no price or usage is known.
+        labels: label -> allowed values; each becomes a column.
+        tags: tag -> value; each becomes a column ``tag_NAME``.
+        keep_raw: keep the whole reply of rows that are ``ok`` too.
+    """
+
+    run_id: str
+    price: Callable[[str | None, str | None, Usage], float | None]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    keep_raw: bool = False
+
+    def __call__(self, history: RowHistory) -> SettledRow | None:
+        if history.reuse is not None:
+            return self._reused(history.reuse)
+        judged = [judge(record) for record in history.replies]
+        final = next((each for each in judged if each.verdict.action is Action.KEEP), None)
+        if final is not None:
+            return self._answered(history, judged, final)
+        if history.end is not None:
+            return self._ended(history, judged, history.end)
+        dead = next((each for each in judged if each.verdict.action is Action.FAIL), None)
+        return self._ended(history, judged, _end_of(dead)) if dead is not None else None
+
+    def _row_values(self, row_index: int, custom_id: str | None) -> dict[str, object]:
+        values: dict[str, object] = {f"tag_{name}": value for name, value in self.tags.items()}
+        values |= {"row_index": row_index, "run_id": self.run_id, "custom_id": custom_id}
+        return values
+
+    def _reused(self, reuse: ReuseRecord) -> SettledRow:
+        completion = reuse.values.get("completion")
+        values = dict(reuse.values)
+        values |= self._row_values(reuse.row_index, reuse.custom_id)
+        values |= {
+            "request_hash": reuse.request_hash,
+            "reused_from": reuse.reused_from,
+            "attempts": 0,
+            "paid_attempts": 0,
+            "billed_prompt_tokens": 0,
+            "billed_completion_tokens": 0,
+            "cost_usd": 0.0,
+        }
+        values |= label_values(completion if isinstance(completion, str) else None, self.labels)
+        return SettledRow(Outcome(str(reuse.values["outcome"])), values)
+
+    def _answered(self, history: RowHistory, judged: Sequence[_Judged], final: _Judged) -> SettledRow:
+        record, reading, verdict = final.record, final.reading, final.verdict
+        outcome = verdict.outcome or Outcome.OK
+        warnings = list(reading.warnings) if reading is not None else []
+        if history.open_intents:
+            warnings.append("possibly_paid_before")
+        last = judged[-1].record
+        values = self._row_values(record.row_index, record.custom_id)
+        values |= _reply_values(record.reply, request_model=record.model)
+        values |= {
+            "request_hash": record.request_hash,
+            "queue_ms": record.queue_ms,
+            "attempts": last.attempts,
+            "paid_attempts": last.paid_attempts,
+            "outcome": outcome.value,
+            "warnings": ", ".join(warnings) or None,
+            "error_type": verdict.error_type,
+            "error_code": verdict.error_code,
+            "error_message": verdict.error_message,
+        }
+        values |= self._bill(judged)
+        if reading is not None and reading.answer is not None:
+            values |= _answer_values(reading.answer)
+            values |= label_values(reading.answer.completion, self.labels)
+        if self.keep_raw or outcome is not Outcome.OK:
+            values["response_json"] = _text(record.reply.body)
+        return SettledRow(outcome, values)
+
+    def _ended(self, history: RowHistory, judged: Sequence[_Judged], end: EndRecord) -> SettledRow:
+        values = self._row_values(end.row_index, end.custom_id)
+        if judged:
+            last = judged[-1]
+            values |= _reply_values(last.record.reply, request_model=last.record.model)
+            if last.reading is not None and last.reading.answer is not None:
+                values |= _answer_values(last.reading.answer)
+                values["warnings"] = ", ".join(last.reading.warnings) or None
+            values["response_json"] = _text(last.record.reply.body) or None
+        values |= {
+            "request_hash": end.request_hash,
+            "request_model": end.model,
+            "status_code": end.status_code,
+            "error_type": end.error_type,
+            "error_code": end.error_code,
+            "error_message": end.error_message,
+            "attempts": end.attempts,
+            "paid_attempts": end.paid_attempts,
+            "queue_ms": end.queue_ms,
+            "latency_ms": end.latency_ms,
+            "sent_at": end.sent_at,
+            "received_at": end.received_at,
+            "outcome": end.outcome.value,
+        }
+        if end.request_id is not None:
+            values["request_id"] = end.request_id
+        if history.open_intents:
+            values["warnings"] = ", ".join(filter(None, [values.get("warnings"), "possibly_paid_before"]))  # type: ignore[list-item]
+        values |= self._bill(judged)
+        return SettledRow(end.outcome, values)
+
+    def _bill(self, judged: Sequence[_Judged]) -> dict[str, object]:
+        """Sums over all paid attempts of this run; null where something was paid and nothing is known of it."""
+        paid = [each for each in judged if each.verdict.paid is not Paid.NO]
+        if not paid:
+            return {"billed_prompt_tokens": 0, "billed_completion_tokens": 0, "cost_usd": 0.0}
+        answers = [
+            (each.record.model, each.reading.answer)
+            for each in paid
+            if each.reading is not None and each.reading.answer is not None
+        ]
+        costs = [self.price(model, answer.response_model, answer.usage) for model, answer in answers]
+        cost = _known_sum(costs)
+        return {
+            "billed_prompt_tokens": _known_sum([answer.usage.prompt_tokens for _, answer in answers]),
+            "billed_completion_tokens": _known_sum([answer.usage.completion_tokens for _, answer in answers]),
+            "cost_usd": cost,
+            "cost_source": None if cost is None else "prices",
+        }
+
+
+def judge(record: ReplyRecord) -> _Judged:
+    """Read and classify a journalled reply, as the engine did when it arrived."""
+    reply = record.reply
+    reading = read(reply) if reply.status is not None else None
+    context = Context(successes=0, own_model=False, now=reply.received_at)
+    return _Judged(record, reading, classify(reply, reading, context))
+
+
+def _end_of(dead: _Judged) -> EndRecord:
+    record, verdict = dead.record, dead.verdict
+    return EndRecord(
+        row_index=record.row_index,
+        outcome=verdict.outcome or Outcome.FAILED,
+        error_type=verdict.error_type or verdict.rule,
+        error_code=verdict.error_code,
+        error_message=verdict.error_message or verdict.message,
+        status_code=record.reply.status,
+        request_hash=record.request_hash,
+        model=record.model,
+        attempts=record.attempts,
+        paid_attempts=record.paid_attempts,
+        queue_ms=record.queue_ms,
+        latency_ms=record.reply.latency_ms,
+        sent_at=record.reply.sent_at,
+        received_at=record.reply.received_at,
+        custom_id=record.custom_id,
+    )
+
+
+def _reply_values(reply: Reply, *, request_model: str) -> dict[str, object]:
+    return {
+        "request_model": request_model,
+        "request_id": reply.header("x-request-id") or reply.header("request-id"),
+        "status_code": reply.status,
+        "latency_ms": reply.latency_ms,
+        "sent_at": reply.sent_at,
+        "received_at": reply.received_at,
+    }
+
+
+def _answer_values(answer: Answer) -> dict[str, object]:
+    usage = answer.usage
+    return {
+        "response_id": answer.response_id,
+        "response_model": answer.response_model,
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "usage_json": answer.usage_json,
+        "completion": answer.completion,
+        "reasoning": answer.reasoning,
+        "refusal": answer.refusal,
+        "tool_calls": answer.tool_calls,
+        "choices_json": answer.choices_json,
+    }
+
+
+def _known_sum(numbers: Sequence[_Number | None]) -> _Number | None:
+    """The sum of what is known; None when nothing is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], start=known[0]) if known else None
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", errors="replace")

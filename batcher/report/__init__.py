@@ -1,0 +1,21 @@
+"""What happened, for people and for machines: the summary of a run, the progress line, safe text for a terminal.
+
+summary    values: what a verb did, as one JSON object
+wording    pure: the summary and its advice as lines of text
+progress   pure: the progress line and the log line
+terminal   the only place that draws: a live line, tables; text from models and servers is made harmless first
+"""
+
+from batcher.report.progress import Standing, log_line, terminal_line
+from batcher.report.summary import FailureGroup, Summary
+from batcher.report.wording import harmless, summary_lines
+
+__all__ = [
+    "FailureGroup",
+    "Standing",
+    "Summary",
+    "harmless",
+    "log_line",
+    "summary_lines",
+    "terminal_line",
+]

@@ -1,0 +1,417 @@
+"""The store of one session of one run: rows out to the engine, answers in, shards sealed behind it.
+
+What is durable when: an intent and a reply are with the operating system when `intend` and `keep` return, and on the
+disk by the next group commit (or on return, in strict mode); a shard is sealed only after its journal was synced; its
+journal and input are deleted only after the manifest says so, on disk. Nothing here assumes that it is alone with
+the run beyond holding its lock: all state is in files that another session can replay.
+
+Background tasks (`run_background`): group commit, the cutter that keeps one shard ready ahead, the sealer. They report
+failures to the engine and never raise, so that what is in flight can still be stored.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from batcher.records import (
+    ReopenRecord,
+    ReuseRecord,
+)
+from batcher.store.commit import GroupCommit
+from batcher.store.files import storage_errors
+from batcher.store.history import ShardHistory
+from batcher.store.journal import Journal
+from batcher.store.manifest import ShardOpen, ShardSeal
+from batcher.store.part import Totals
+from batcher.store.seal import seal_shard
+from batcher.store.shard_input import ShardCutter, ShardRows
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from batcher.ports import RowSource, Settle
+    from batcher.records import (
+        EndRecord,
+        InputRow,
+        IntentRecord,
+        JournalRecord,
+        Outcome,
+        ReplyRecord,
+        Request,
+        VoidRecord,
+    )
+    from batcher.store.columns import OutputSchema
+    from batcher.store.directory import RunDirectory
+    from batcher.store.footer import FileFacts
+    from batcher.store.journal import Ballast
+    from batcher.store.manifest import Manifest, ManifestRecord
+    from batcher.store.reuse import ReuseIndex
+    from batcher.store.run_state import RunState
+
+MOST_OPEN_SHARDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """What one session is to do with the run; values only.
+
+    Attributes:
+        end_row: row after the last one wanted (the limit, or the input's rows).
+        columns: input columns that the request builder reads.
+        selected: (first_row, rows) -> one byte per row, 1 where the row is to be done; None for all rows.
+        base: (first_row, rows) -> the old output's rows, for rows that are not done again; None for a fresh run.
+    """
+
+    session: int
+    end_row: int
+    columns: frozenset[str]
+    schema: OutputSchema
+    facts: FileFacts
+    settle: Settle
+    strict: bool = False
+    selected: Callable[[int, int], bytes] | None = None
+    base: Callable[[int, int], pa.Table] | None = None
+
+
+@dataclass(slots=True)
+class OpenShard:
+    """A shard with rows still to do.
+
+    Attributes:
+        done: one byte per row, 1 where the row has its end.
+        prior: row -> (attempts, paid attempts) of earlier sessions, for rows that are not done.
+    """
+
+    number: int
+    first_row: int
+    rows: int
+    done: bytearray
+    remaining: int
+    journal: Journal | None = None
+    prior: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class RunStore:
+    """Implements `batcher.ports.Store` on a run directory whose lock the caller holds."""
+
+    def __init__(
+        self,
+        *,
+        directory: RunDirectory,
+        manifest: Manifest,
+        state: RunState,
+        source: RowSource,
+        plan: StorePlan,
+        ballast: Ballast | None = None,
+        reuse: ReuseIndex | None = None,
+    ) -> None:
+        self._directory = directory
+        self._manifest = manifest
+        self._manifest_lock = threading.Lock()
+        self._state = state
+        self._source = source
+        self._plan = plan
+        self._ballast = ballast
+        self._reuse = reuse
+        self._resumed: list[OpenShard] = []
+        self._shards: list[OpenShard] = []
+        self._reading: tuple[OpenShard, ShardRows] | None = None
+        self._failure: BaseException | None = None
+        self._totals = Totals()
+        for seal in state.sealed.values():
+            self._totals += Totals.from_json(seal.totals)
+        self._to_seal = 0
+
+    # --- opening ---
+
+    def adopt(self, shards: Sequence[OpenShard]) -> None:
+        """Take over shards that an earlier session left unfinished (see `recovery`)."""
+        self._resumed = list(shards)
+
+    async def start(self) -> None:
+        """Make the streams between the background tasks; call inside the event loop, once."""
+        self._commit = GroupCommit()
+        self._open_slots = anyio.Semaphore(max(1, MOST_OPEN_SHARDS - len(self._resumed)))
+        cut: tuple[MemoryObjectSendStream[OpenShard], MemoryObjectReceiveStream[OpenShard]]
+        cut = anyio.create_memory_object_stream[OpenShard](0)
+        self._cut_in, self._cut_out = cut
+        seal: tuple[MemoryObjectSendStream[OpenShard], MemoryObjectReceiveStream[OpenShard]]
+        seal = anyio.create_memory_object_stream[OpenShard](math.inf)
+        self._seal_in, self._seal_out = seal
+        self._sealed_all = anyio.Event()
+        self._no_more_shards = False
+        for shard in self._resumed:
+            self._shards.append(shard)
+            if shard.remaining == 0:
+                self._queue_seal(shard)
+
+    async def run_background(self, on_failure: Callable[[BaseException], None]) -> None:
+        """Commit, cut and seal until cancelled; a failure is told to `on_failure`, and the others go on."""
+        async with anyio.create_task_group() as tasks:
+            for job in (self._commit.run, self._cut_shards, self._seal_shards):
+                tasks.start_soon(self._guarded, job, on_failure)
+
+    async def _guarded(
+        self, job: Callable[[], Awaitable[None]], on_failure: Callable[[BaseException], None]
+    ) -> None:
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001 - told to the engine, which drains and raises it
+            on_failure(error)
+            self.stop(error)
+
+    # --- rows out ---
+
+    async def next_rows(self) -> Sequence[InputRow] | None:
+        while True:
+            if self._reading is None:
+                shard = await self._next_shard()
+                if shard is None:
+                    return None
+                rows = ShardRows(
+                    self._directory.input(shard.number), first_row=shard.first_row, rows=shard.rows
+                )
+                self._reading = shard, rows
+            shard, reader = self._reading
+            batch = await anyio.to_thread.run_sync(reader.next_rows, self._plan.columns)
+            if batch is None:
+                reader.close()
+                self._reading = None
+                continue
+            todo = [row for row in batch if not shard.done[row.row_index - shard.first_row]]
+            if todo:
+                return todo
+
+    async def _next_shard(self) -> OpenShard | None:
+        while self._resumed:
+            shard = self._resumed.pop(0)
+            if shard.remaining:
+                return shard
+        try:
+            return await self._cut_out.receive()
+        except anyio.EndOfStream:
+            return None
+
+    def prior(self, row_index: int) -> tuple[int, int]:
+        """(attempts, paid attempts) of the row in earlier sessions, as far as the journal knows."""
+        return self._shard_of(row_index).prior.get(row_index, (0, 0))
+
+    def find_answer(self, request: Request) -> ReuseRecord | None:
+        if self._reuse is None:
+            return None
+        taken = self._reuse.take(request.request_hash)
+        if taken is None:
+            return None
+        from_reuse = taken.run_id
+        return _reuse_record(request, from_reuse, taken.values)
+
+    # --- answers in ---
+
+    def intend(self, record: IntentRecord) -> None:
+        self._journal_of(record.row_index).append(record)
+
+    def void(self, record: VoidRecord) -> None:
+        self._journal_of(record.row_index).append(record)
+
+    async def keep(self, record: ReplyRecord) -> None:
+        await self._append(record.row_index, record)
+
+    async def finish(self, row_index: int, outcome: Outcome, end: EndRecord | ReuseRecord | None) -> None:  # noqa: ARG002
+        if end is not None:
+            await self._append(row_index, end)
+        shard = self._shard_of(row_index)
+        place = row_index - shard.first_row
+        assert not shard.done[place], f"row {row_index} ended twice"
+        shard.done[place] = 1
+        shard.remaining -= 1
+        if shard.remaining == 0:
+            self._queue_seal(shard)
+
+    def reopen(self, row_index: int) -> None:
+        """Make an ended row pending again, in the journal; does nothing once its shard is being sealed."""
+        shard = self._shard_of(row_index)
+        place = row_index - shard.first_row
+        if shard.remaining and shard.done[place]:
+            self._journal_of(row_index).append(ReopenRecord(row_index))
+            shard.done[place] = 0
+            shard.remaining += 1
+
+    async def _append(self, row_index: int, record: JournalRecord) -> None:
+        journal = self._journal_of(row_index)
+        journal.append(record)
+        if self._plan.strict:
+            await self._commit.committed(journal)
+
+    def _journal_of(self, row_index: int) -> Journal:
+        shard = self._shard_of(row_index)
+        if shard.journal is None:
+            path = self._directory.journal(shard.number, self._plan.session)
+            shard.journal = Journal.create(path, ballast=self._ballast)
+            self._commit.add(shard.journal)
+        return shard.journal
+
+    def _shard_of(self, row_index: int) -> OpenShard:
+        at = bisect_right(self._shards, row_index, key=lambda shard: shard.first_row) - 1
+        return self._shards[at]
+
+    # --- behind the engine ---
+
+    async def _cut_shards(self) -> None:
+        """Keep one shard cut ahead of the engine, at most 16 open."""
+        cutter = ShardCutter(self._source, first_row=self._state.next_row, end_row=self._plan.end_row)
+        async with self._cut_in:
+            number = self._state.next_shard
+            while True:
+                await self._open_slots.acquire()
+                shard = await anyio.to_thread.run_sync(self._cut_one, cutter, number)
+                if shard is None:
+                    break
+                self._shards.append(shard)
+                if shard.remaining:
+                    await self._cut_in.send(shard)
+                else:
+                    self._queue_seal(shard)
+                number += 1
+        self._no_more_shards = True
+        self._check_sealed_all()
+
+    def _cut_one(self, cutter: ShardCutter, number: int) -> OpenShard | None:
+        with storage_errors("copying the input", self._directory.input(number)):
+            cut = cutter.cut(self._directory.input(number))
+        if cut is None:
+            return None
+        self._record(
+            ShardOpen(number, first_row=cut.first_row, rows=cut.rows, input_bytes=cut.size, input_checksum="")
+        )
+        return open_shard(number, cut.first_row, cut.rows, self._plan.selected)
+
+    def _queue_seal(self, shard: OpenShard) -> None:
+        self._to_seal += 1
+        self._seal_in.send_nowait(shard)
+
+    async def _seal_shards(self) -> None:
+        async for shard in self._seal_out:
+            await self._seal(shard)
+            self._to_seal -= 1
+            self._check_sealed_all()
+
+    async def _seal(self, shard: OpenShard) -> None:
+        if shard.journal is not None:
+            await self._commit.retire(shard.journal)
+        await anyio.to_thread.run_sync(self._seal_blocking, shard)
+        self._shards.remove(shard)
+        self._open_slots.release()
+
+    def _seal_blocking(self, shard: OpenShard) -> None:
+        journals = self._directory.journals(shard.number)
+        plan = self._plan
+        with ShardHistory.open(journals, first_row=shard.first_row, rows=shard.rows) as history:
+            sealed = seal_shard(
+                shard=shard.number,
+                input_path=self._directory.input(shard.number),
+                first_row=shard.first_row,
+                rows=shard.rows,
+                history=history.history,
+                settle=plan.settle,
+                schema=plan.schema,
+                facts=plan.facts,
+                part_path=self._directory.part(shard.number),
+                base=plan.base,
+            )
+        self._record(
+            ShardSeal(
+                shard.number,
+                rows=shard.rows,
+                size=sealed.size,
+                checksum=sealed.checksum,
+                totals=sealed.totals.to_json(),
+            )
+        )
+        self._totals += sealed.totals
+        forget_shard(self._directory, shard.number)
+
+    def _check_sealed_all(self) -> None:
+        if self._no_more_shards and self._to_seal == 0 and not any(shard.remaining for shard in self._shards):
+            self._sealed_all.set()
+
+    def _record(self, record: ManifestRecord) -> None:
+        with self._manifest_lock:
+            self._manifest.append(record)
+            self._state.apply(record)
+
+    # --- the end ---
+
+    async def sealed_all(self) -> None:
+        """Return when every shard is sealed; call after the engine ended without being stopped.
+
+        Raises:
+            BatcherError: what `stop` was called with, or what went wrong in the background.
+        """
+        await self._sealed_all.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, why: BaseException) -> None:
+        """Let whoever waits in `sealed_all` go; what is being sealed is finished or done again by the next session."""
+        if self._failure is None:
+            self._failure = why
+        self._sealed_all.set()
+
+    async def close(self) -> None:
+        """Sync and close all journals. Raises StorageError."""
+        await self._commit.flush()
+        for shard in self._shards:
+            if shard.journal is not None:
+                await self._commit.retire(shard.journal)
+                shard.journal = None
+        if self._reading is not None:
+            self._reading[1].close()
+            self._reading = None
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over all sealed rows of this round."""
+        return self._totals
+
+    @property
+    def parts(self) -> list[Path]:
+        """The sealed parts in row order."""
+        order = sorted(self._state.sealed, key=lambda number: self._state.opened[number].first_row)
+        return [self._directory.part(number) for number in order]
+
+
+def open_shard(
+    number: int, first_row: int, rows: int, selected: Callable[[int, int], bytes] | None
+) -> OpenShard:
+    """A shard of which nothing is done yet, but the rows that are not selected."""
+    done = bytearray(rows)
+    if selected is not None:
+        done = bytearray(1 - chosen for chosen in selected(first_row, rows))
+    return OpenShard(number, first_row, rows, done, remaining=rows - sum(done))
+
+
+def forget_shard(directory: RunDirectory, number: int) -> None:
+    """Delete the journal and the input of a sealed shard."""
+    for path in (*directory.journals(number), directory.input(number)):
+        path.unlink(missing_ok=True)
+
+
+def _reuse_record(request: Request, run_id: str, values: Mapping[str, object]) -> ReuseRecord:
+    return ReuseRecord(
+        request.row_index,
+        request.request_hash,
+        reused_from=run_id,
+        values=values,
+        custom_id=request.custom_id,
+    )

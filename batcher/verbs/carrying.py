@@ -1,0 +1,448 @@
+"""One round carried out: recover, buy what is missing, seal, publish, and write down what happened whatever ends it.
+
+The same for `run`, `retry` and `try`; they differ in where rows come from, which of them are done, and what becomes of
+the parts (`Round`).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import random
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batcher import __version__
+from batcher.engine import Engine, Tally
+from batcher.errors import BatcherError, StorageError
+from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
+from batcher.report.wording import duration
+from batcher.store.ballast import Ballast
+from batcher.store.footer import FileFacts
+from batcher.store.ledger import LedgerEntry, append_ledger
+from batcher.store.manifest import Manifest, SessionOpen, Stop
+from batcher.store.recovery import Recovery, check_parts, recover
+from batcher.store.run_state import RunState, replay
+from batcher.store.run_store import RunStore, StorePlan
+from batcher.store.taken import mark_taken_rows
+from batcher.verbs.closing import publish_round, session_summary, summary_of_output, token_limit
+from batcher.verbs.opening import answer_sources, open_reuse
+from batcher.verbs.session import Board, Signals, work
+from batcher.verbs.wiring import output_schema, price_function, prices_version, request_builder, settler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from batcher.engine.settle import Settler
+    from batcher.job import Job
+    from batcher.ports import RowSource
+    from batcher.report import Summary
+    from batcher.store.columns import OutputSchema
+    from batcher.store.lock import RunLock
+    from batcher.store.publish import ReplacePlan
+    from batcher.store.reuse import ReuseIndex
+    from batcher.store.run_facts import RunFacts
+    from batcher.verbs.intake import Intake
+    from batcher.verbs.opening import Site
+    from batcher.verbs.options import RunOptions
+    from batcher.verbs.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What is to be carried out, and where.
+
+    Attributes:
+        plan: what stands at the output's name and may be replaced, or None for a free name.
+        generation: of the output: 0 for the run's own, n for its n-th retry.
+        selected, base: as in `StorePlan`, for `retry`.
+    """
+
+    job: Job
+    site: Site
+    facts: RunFacts
+    intake: Intake
+    target: Target
+    options: RunOptions
+    lock: RunLock
+    verb: str
+    plan: ReplacePlan | None = None
+    generation: int = 0
+    selected: Callable[[int, int], bytes] | None = None
+    base: Callable[[int, int], pa.Table] | None = None
+    takes_over: bool = True
+
+
+@dataclass(slots=True)
+class _Session:
+    """The opened parts of one session."""
+
+    round: Round
+    manifest: Manifest
+    state: RunState
+    source: RowSource
+    settle: Settler
+    schema: OutputSchema
+    facts: FileFacts
+    recovery: Recovery
+    number: int
+    end_row: int
+    started: float
+    started_at: float
+    tally: Tally
+    reuse: ReuseIndex | None
+    ballast: Ballast
+    extra_warnings: list[str] = field(default_factory=list)
+
+
+def carry_out(round_: Round) -> Summary:
+    """Do every row of the round and publish it.
+
+    Raises:
+        BatcherError: what stopped it, after everything that came back is stored; `summary` is attached.
+    """
+    session = _open(round_)
+    try:
+        try:
+            store = _work(session)
+            summary = _publish(session, store)
+        finally:
+            session.ballast.remove()
+            if session.reuse is not None:
+                session.reuse.close()
+    except BatcherError as error:
+        error.summary = _stopped(session, error)
+        raise
+    _ledger(session, summary)
+    return summary
+
+
+def _open(round_: Round) -> _Session:
+    started, started_at = time.monotonic(), time.time()
+    directory = round_.site.directory
+    ballast = Ballast.create(directory.ballast)
+    manifest = Manifest.open(directory.manifest)
+    state = replay(manifest.records)
+    schema = output_schema(round_.job, round_.intake.shape)
+    settle = settler(round_.job, run_id=round_.facts.run_id)
+    source = round_.intake.source()
+    _reopen_lost_parts(round_, manifest, state)
+    wanted = round_.intake.wanted_rows(round_.job) if round_.verb == "run" else source.rows
+    recovery = recover(
+        directory, state, source=source, settle=settle, end_row=wanted, selected=round_.selected
+    )
+    end_row = max(wanted, recovery.last_touched + 1)
+    number = state.session + 1
+    _close_crashed_sessions(round_, state, recovery)
+    opened = SessionOpen(
+        number,
+        pid=os.getpid(),
+        host=os.uname().nodename,
+        started_at=started_at,
+        version=__version__,
+        verb=round_.verb,
+        limit=round_.job.input.limit,
+        extra={"possibly_paid": [list(pair) for pair in recovery.possibly_paid]},
+    )
+    manifest.append(opened)
+    state.apply(opened)
+    reuse = _reuse(round_, state, settle)
+    file_facts = FileFacts(
+        version=__version__,
+        run_id=round_.facts.run_id,
+        fingerprint=round_.facts.fingerprint,
+        base_url=round_.facts.base_url,
+        simulated=round_.facts.simulated,
+        complete=True,
+        prices_version=prices_version(round_.job.prices),
+        session=0,
+        model=round_.job.request.model,
+        created_at=round_.facts.created_at,
+        generation=round_.generation,
+    )
+    tally = Tally(price=price_function(round_.job))
+    return _Session(
+        round_, manifest, state, source, settle, schema, file_facts, recovery,
+        number, end_row, started, started_at, tally, reuse, ballast,
+    )  # fmt: skip
+
+
+def _reopen_lost_parts(round_: Round, manifest: Manifest, state: RunState) -> None:
+    """Parts that are damaged or gone: rebuilt where the journal stands, bought again only with `--yes`."""
+    directory = round_.site.directory
+    lost = check_parts(directory, state)
+    gone = [number for number in lost if not directory.journals(number)]
+    if gone and not round_.options.yes:
+        rows = sum(state.sealed[number].rows for number in gone)
+        raise StorageError(
+            f"{len(gone)} sealed parts are damaged or gone ({directory.part(gone[0])});"
+            f" {rows:,} rows would be bought again",
+            hint="restore them from a backup, or say --yes to buy these rows again",
+        )
+    for number in lost:
+        opened = state.opened[number]
+        again = replace(opened, rows=state.sealed[number].rows, input_bytes=-1)
+        manifest.append(again)
+        state.apply(again)
+
+
+def _close_crashed_sessions(round_: Round, state: RunState, recovery: Recovery) -> None:
+    """A ledger line for every session that ended without one; what it may have paid for in vain stands in it."""
+    for number, opened in state.sessions.items():
+        lost = [row for session, row in recovery.possibly_paid if session == number]
+        if number in state.stops and not lost:
+            continue
+        if number not in state.stops:
+            _append(
+                round_,
+                LedgerEntry(
+                    run_id=round_.facts.run_id,
+                    session=number,
+                    verb=opened.verb,
+                    started_at=opened.started_at,
+                    ended_at=None,
+                    job=round_.facts.job_name,
+                    tags=dict(round_.job.tags),
+                    model=round_.job.request.model,
+                    output=str(round_.site.output),
+                    possibly_paid=len(lost),
+                    is_simulated=round_.facts.simulated,
+                    extra={"possibly_paid_rows": lost},
+                ),
+            )
+
+
+def _reuse(round_: Round, state: RunState, settle: Settler) -> ReuseIndex | None:
+    if not round_.takes_over or round_.options.fresh:
+        return None
+    directory = round_.site.directory
+    extra = reuse_files(round_.options.reuse, besides=round_.site.output)
+    index = open_reuse(directory, answer_sources(directory, round_.facts, extra=extra, settle=settle))
+    if index is not None:
+        for note in index.notes:
+            round_.options.display.say(f"  reuse: {note}")
+        mark_taken_rows(index, directory, state)
+    return index
+
+
+def reuse_files(globs: tuple[str, ...], *, besides: Path) -> list[Path]:
+    """Files that `--reuse` names, sorted, without the run's own output."""
+    found = sorted(
+        {Path(name).absolute() for pattern in globs for name in glob.glob(pattern, recursive=True)}
+    )
+    return [path for path in found if path != besides.absolute()]
+
+
+def _work(session: _Session) -> RunStore:
+    round_ = session.round
+    builder = request_builder(
+        round_.job,
+        round_.intake.shape,
+        identity=round_.target.identity,
+        simulated=round_.target.simulated,
+    )
+    store = RunStore(
+        directory=round_.site.directory,
+        manifest=session.manifest,
+        state=session.state,
+        source=session.source,
+        plan=StorePlan(
+            session=session.number,
+            end_row=session.end_row,
+            columns=builder.columns,
+            schema=session.schema,
+            facts=session.facts,
+            settle=session.settle,
+            strict=round_.options.strict,
+            selected=round_.selected,
+            base=round_.base,
+        ),
+        ballast=session.ballast,
+        reuse=session.reuse,
+    )
+    store.adopt(session.recovery.shards)
+    rng = random.Random()  # noqa: S311 - jitter, not a secret
+    limits = round_.job.limits
+    flow = FlowState(concurrency=limits.concurrency, rng=rng)
+    timeout = attempt_timeout_s(token_limit(round_.job), timeout_s=round_.job.endpoint.timeout_s)
+
+    async def main() -> None:
+        endpoint = round_.target.open_endpoint()
+        engine = Engine(
+            store=store,
+            endpoint=endpoint,
+            builder=builder,
+            flow=flow,
+            watch=Watch(patience_s=max(600.0, timeout)),
+            tally=session.tally,
+            limits=RowLimits(max_attempts=limits.max_attempts, max_paid_attempts=limits.max_paid_attempts),
+            concurrency=limits.concurrency,
+            rng=rng,
+            wall=time.time,
+            timeout_s=round_.job.endpoint.timeout_s,
+        )
+        board = _board(session, flow)
+
+        def stop(why: BaseException) -> None:
+            engine.stop(why)
+            store.stop(why)
+
+        signals = Signals(
+            engine=engine, stop=stop, display=round_.options.display, tally=session.tally, board=board,
+            drain=lambda: f"up to {duration(timeout)}",
+        )  # fmt: skip
+        try:
+            await work(store=store, engine=engine, board=board, signals=signals)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await endpoint.aclose()
+
+    run_loop(main)
+    return store
+
+
+def run_loop(main: Callable[[], object]) -> None:
+    """Run an async function on asyncio, with uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        use_uvloop = False
+    else:
+        use_uvloop = True
+    anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})  # type: ignore[arg-type]
+
+
+def _board(session: _Session, flow: FlowState) -> Board:
+    round_, state = session.round, session.state
+    sealed_ok = sum(_outcomes(seal.totals).get("ok", 0) for seal in state.sealed.values())
+    costs = [cost for seal in state.sealed.values() if isinstance(cost := seal.totals.get("cost_usd"), float)]
+    return Board(
+        tally=session.tally,
+        flow=flow,
+        display=round_.options.display,
+        rows_total=session.end_row,
+        rows_before=state.sealed_rows + session.recovery.answered,
+        progress_file=round_.site.directory.progress,
+        touch=lambda: round_.lock.touch(now=time.time()),
+        cost_before=sum(costs) if costs else 0.0,
+        not_ok_before=state.sealed_rows - sealed_ok,
+        about={
+            "run_id": round_.facts.run_id,
+            "session": session.number,
+            "pid": os.getpid(),
+            "verb": round_.verb,
+            "job": round_.facts.job_name,
+            "output": str(round_.site.output),
+            "model": round_.job.request.model,
+        },
+    )
+
+
+def _outcomes(totals: object) -> dict[str, int]:
+    found = totals.get("outcomes", {}) if isinstance(totals, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _publish(session: _Session, store: RunStore) -> Summary:
+    round_ = session.round
+    base = _base_summary(session)
+
+    def summarise() -> Summary:
+        return summary_of_output(
+            base,
+            round_.site.output,
+            store.totals,
+            price=price_function(round_.job),
+            allow_failures=round_.options.allow_failures,
+        )
+
+    return publish_round(
+        parts=store.parts,
+        output=round_.site.output,
+        schema=session.schema,
+        facts=session.facts,
+        totals=store.totals,
+        plan=round_.plan,
+        manifest=session.manifest,
+        directory=round_.site.directory,
+        summarise=summarise,
+    )
+
+
+def _base_summary(session: _Session) -> Summary:
+    state = session.state
+    return session_summary(
+        session.tally,
+        verb=session.round.verb,
+        started=session.started,
+        base={
+            "simulated": session.round.facts.simulated,
+            "run_id": session.round.facts.run_id,
+            "session": session.number,
+            "rows_total": session.end_row,
+            "possibly_paid": tuple(sorted(set(state.possibly_paid))),
+            "damaged": session.recovery.damaged,
+            "token_limit": token_limit(session.round.job),
+        },
+    )
+
+
+def _stopped(session: _Session, error: BatcherError) -> Summary:
+    """Write down that and why the session stopped; the disk may be the reason, then only the summary tells."""
+    summary = replace(
+        _base_summary(session),
+        exit_code=error.exit_code,
+        exit_reason=error.exit_reason,
+        next=error.next_step,
+        message=str(error),
+        hint=error.hint,
+        rows_done=session.state.sealed_rows + session.recovery.answered + session.tally.rows,
+    )
+    stop = Stop(session.number, error.exit_code, reason=error.exit_reason, summary=summary.to_json())
+    try:
+        session.manifest.append(stop)
+        _ledger(session, summary)
+    except StorageError:
+        session.round.options.display.say(
+            "  the stop could not be written down; the next session finds it out"
+        )
+    return summary
+
+
+def _ledger(session: _Session, summary: Summary) -> None:
+    tally = session.tally
+    _append(
+        session.round,
+        LedgerEntry(
+            run_id=session.round.facts.run_id,
+            session=session.number,
+            verb=session.round.verb,
+            started_at=session.started_at,
+            ended_at=time.time(),
+            job=session.round.facts.job_name,
+            tags=dict(session.round.job.tags),
+            model=session.round.job.request.model,
+            output=str(session.round.site.output),
+            rows=tally.rows,
+            rows_ok=tally.outcomes_ok,
+            reused=tally.reused,
+            attempts=tally.attempts,
+            paid_attempts=tally.paid,
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            cost_usd=tally.cost_usd,
+            possibly_paid=tally.ambiguous,
+            is_simulated=session.round.facts.simulated,
+            exit_code=summary.exit_code,
+        ),
+    )
+
+
+def _append(round_: Round, entry: LedgerEntry) -> None:
+    append_ledger(round_.site.state / "ledger.jsonl", entry)

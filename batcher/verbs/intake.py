@@ -1,0 +1,82 @@
+"""The input taken in: found, copied if it is standard input, scanned once, and opened."""
+
+from __future__ import annotations
+
+import filecmp
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from batcher.dataset import InputSpec, Scan, find_files, open_source, refuse_output_among, scan, spool_stdin
+from batcher.errors import DatasetError
+from batcher.store.files import sync_dir
+from batcher.verbs.wiring import InputShape
+
+if TYPE_CHECKING:
+    from batcher.job import Job
+    from batcher.ports import RowSource
+    from batcher.store.run_facts import RunFacts
+    from batcher.verbs.opening import Site
+    from batcher.verbs.options import RunOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A scanned input."""
+
+    scan: Scan
+
+    @property
+    def shape(self) -> InputShape:
+        return InputShape(self.scan.format, self.scan.schema)
+
+    def source(self) -> RowSource:
+        return open_source(self.scan)
+
+    def wanted_rows(self, job: Job) -> int:
+        """Rows the job asks for: its limit, or all."""
+        return min(self.scan.rows, job.input.limit) if job.input.limit is not None else self.scan.rows
+
+
+def take_in(job: Job, options: RunOptions, site: Site, *, known: RunFacts | None) -> Intake:
+    """Scan the job's input; a file unchanged since the run's own scan is not read again.
+
+    Raises:
+        DatasetError: not usable, found before anything is paid.
+    """
+    spec = InputSpec(job.input.path, job.input.format, allow_empty=job.input.allow_empty)
+    files = [_spooled(site, options)] if spec.source == "-" else find_files(spec, base=Path.cwd())
+    refuse_output_among(files, site.output)
+    earlier = Scan.from_json(cast("dict[str, object]", known.scan)) if known is not None else None
+    found = scan(spec, files, known=earlier)
+    for note in found.notes:
+        options.display.say(f"  input: {note}")
+    if options.stop_on_bad_row and found.problems:
+        raise DatasetError(
+            f"{found.problems:,} of {found.rows:,} input rows cannot be used, and --on-bad-row is stop",
+            hint="without that option they become rows with outcome invalid; nothing was sent",
+        )
+    return Intake(found)
+
+
+def _spooled(site: Site, options: RunOptions) -> Path:
+    """Standard input as a file; on a terminal, or when it is empty, the copy of an earlier session."""
+    spool = site.directory.spool
+    stdin = options.stdin
+    if stdin is None or stdin.isatty():
+        if spool.exists():
+            return spool
+        raise DatasetError(
+            "the input is -, but nothing is piped in", hint="cat prompts.jsonl | batcher run -i - …"
+        )
+    fresh = spool.with_suffix(".new")
+    spool_stdin(stdin, fresh)
+    if fresh.stat().st_size == 0 and spool.exists():
+        fresh.unlink()
+        return spool
+    if spool.exists() and filecmp.cmp(spool, fresh, shallow=False):
+        fresh.unlink()
+        return spool
+    fresh.replace(spool)
+    sync_dir(spool.parent)
+    return spool

@@ -1,0 +1,105 @@
+"""Saying no, readably: what changed, what of it is bought already, and what going on would send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from batcher.dataset import python_rows
+from batcher.errors import Conflict
+from batcher.job import diff, readable
+from batcher.records import Problem
+from batcher.report.wording import money
+from batcher.store.directory import RunDirectory
+from batcher.store.footer import read_facts
+from batcher.store.manifest import read
+from batcher.store.part import Totals
+from batcher.store.reuse import ReuseIndex, parquet_answers
+from batcher.store.run_state import replay
+from batcher.store.unfinished import DirectoryAnswers
+from batcher.verbs.opening import try_sources
+from batcher.verbs.wiring import request_builder, settler
+
+if TYPE_CHECKING:
+    from batcher.engine.settle import Settler
+    from batcher.job import Fingerprint, Job
+    from batcher.store.reuse import AnswerSource
+    from batcher.verbs.decide import Place
+    from batcher.verbs.intake import Intake
+    from batcher.verbs.opening import Site
+    from batcher.verbs.target import Target
+
+
+def refuse_foreign(site: Site) -> NoReturn:
+    """Something that no run here made stands at the output's name. Raises Conflict."""
+    facts = read_facts(site.output)
+    whose = f"another run's output (run {facts.run_id})" if facts is not None else "not an output of batcher"
+    raise Conflict(
+        f"{site.output} is {whose}; nothing was sent",
+        hint=f"move it away, or choose another name: -o {site.output.stem}-v2{site.output.suffix}",
+    )
+
+
+def refuse_changed(  # noqa: PLR0917 - what stands there, and what was wanted
+    job: Job, site: Site, place: Place, intake: Intake, mark: Fingerprint, target: Target
+) -> NoReturn:
+    """The job or its input is not the run's that stands there. Raises Conflict with difference and price."""
+    lines = [f"{site.output.name} was made by a different request; nothing was sent."]
+    if place.facts is not None:
+        lines += readable(diff(place.facts.parts, mark.parts))
+    else:
+        lines.append("(its run directory is gone, so what changed is not known)")
+    reusable, rows = count_reusable(job, site, place, intake, target)
+    sent = rows - reusable
+    price = _price_per_row(site)
+    dollars = f", about {money(price * sent)}" if price is not None else ""
+    lines.append(f"Reusable {reusable:,} of {rows:,}; to send {sent:,}{dollars}.")
+    raise Conflict(
+        "\n".join(lines),
+        hint=f"go on: the same command with --replace    keep both: -o {site.output.stem}-v2{site.output.suffix}",
+    )
+
+
+def count_reusable(job: Job, site: Site, place: Place, intake: Intake, target: Target) -> tuple[int, int]:
+    """(rows whose answer is bought already, rows wanted), by rendering every row; nothing is sent."""
+    settle = settler(job, run_id="")
+    rows = intake.wanted_rows(job)
+    sources = list(_sources_of(site, place, settle))
+    builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
+    found = seen = 0
+    with ReuseIndex.build(site.directory.reuse, sources) as index:
+        for each in intake.source().slices(first_row=0):
+            wanted = each.batch.slice(0, rows - seen)
+            seen += wanted.num_rows
+            if len(index):
+                for row in python_rows(
+                    wanted, first_row=each.first_row, columns=builder.columns, problems=dict(each.problems)
+                ):
+                    request = builder.build(row)
+                    found += not isinstance(request, Problem) and index.take(request.request_hash) is not None
+            if seen >= rows:
+                break
+    return found, rows
+
+
+def _sources_of(site: Site, place: Place, settle: Settler) -> list[AnswerSource]:
+    sources: list[AnswerSource] = []
+    if place.facts is not None and not place.is_published:
+        sources.append(
+            DirectoryAnswers(RunDirectory(site.directory.path), settle=settle, run_id=place.facts.run_id)
+        )
+    if place.output is not None:
+        sources.append(parquet_answers(site.output))
+    return [*sources, *try_sources(site.directory, settle=settle)]
+
+
+def _price_per_row(site: Site) -> float | None:
+    """Dollars per paid row so far; None when nothing priced was bought."""
+    state = replay(read(site.directory.manifest).records)
+    totals = Totals()
+    if state.published is not None:
+        totals = Totals.from_json(state.published.totals)
+    else:
+        for seal in state.sealed.values():
+            totals += Totals.from_json(seal.totals)
+    paid = totals.rows - totals.reused
+    return totals.cost_usd / paid if totals.cost_usd and paid else None

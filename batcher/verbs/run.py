@@ -1,0 +1,160 @@
+"""`run`: a job to its published output. Idempotent: it begins, goes on, or finds the run finished and sends nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from batcher import __version__
+from batcher.dataset import check_columns
+from batcher.job import fingerprint
+from batcher.report import Summary
+from batcher.store.lock import RunLock
+from batcher.store.part import Totals
+from batcher.store.publish import ReplacePlan
+from batcher.store.run_facts import RunFacts
+from batcher.verbs.carrying import Round, carry_out
+from batcher.verbs.closing import summary_of_output
+from batcher.verbs.decide import Decision, Step, Wish, decide
+from batcher.verbs.intake import Intake, take_in
+from batcher.verbs.opening import Site, finish_setting_aside, look, new_run_id, prepare_site, set_aside
+from batcher.verbs.refusal import refuse_changed, refuse_foreign
+from batcher.verbs.target import Target, open_target
+from batcher.verbs.wiring import price_function, published_path, request_builder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batcher.job import Fingerprint, Job
+    from batcher.verbs.decide import Place
+    from batcher.verbs.options import RunOptions
+
+
+def run(job: Job, options: RunOptions) -> Summary:
+    """Carry a job out. Blocks; returns when the output is published and verified, or was before.
+
+    Raises:
+        BatcherError: what stopped the run, with its exit code; the same call goes on.
+    """
+    with ExitStack() as stack:
+        target = stack.enter_context(open_target(job, options))
+        site = prepare_site(published_path(job.output_path, simulated=target.simulated), options.state)
+        lock = stack.enter_context(
+            RunLock.acquire(site.directory.lock, pid=os.getpid(), host=os.uname().nodename, now=time.time())
+        )
+        finish_setting_aside(site.directory)
+        place = look(site)
+        intake = take_in(job, options, site, known=place.facts)
+        mark = _mark(job, intake, target)
+        wish = Wish(mark.digest, intake.wanted_rows(job), replace=options.replace, fresh=options.fresh)
+        decision = decide(place, wish)
+        if decision.step is Step.REFUSE_FOREIGN:
+            refuse_foreign(site)
+        if decision.step is Step.REFUSE_CHANGED:
+            refuse_changed(job, site, place, intake, mark, target)
+        if decision.step is Step.FINISHED:
+            return _finished(job, site, place, options)
+        builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
+        check_columns(intake.scan, builder.columns)
+        facts = _take_up(job, site, place, intake, mark, target, decision)
+        if decision.reason is not None:
+            options.display.say(f"  {decision.reason}")
+        return carry_out(
+            Round(
+                job, site, facts, intake, target, options, lock, verb="run", plan=_replace_plan(site, facts)
+            )
+        )
+
+
+def _mark(job: Job, intake: Intake, target: Target) -> Fingerprint:
+    return fingerprint(
+        job,
+        input_hash=intake.scan.content_hash,
+        endpoint_identity=target.identity,
+        simulated=target.simulated,
+        input_rows=intake.scan.rows,
+    )
+
+
+def _take_up(  # noqa: PLR0917 - what stands there, and what was wanted
+    job: Job,
+    site: Site,
+    place: Place,
+    intake: Intake,
+    mark: Fingerprint,
+    target: Target,
+    decision: Decision,
+) -> RunFacts:
+    """The facts of the run that stands there, or of a new one, written down."""
+    if decision.step is Step.RESUME:
+        assert place.facts is not None
+        return place.facts
+    sources = _sources(site, place) if decision.takes_over else ()
+    if place.facts is not None:
+        set_aside(site.directory, place.facts.run_id)
+    now = time.time()
+    facts = RunFacts(
+        run_id=new_run_id(now),
+        created_at=now,
+        version=__version__,
+        fingerprint=mark.digest,
+        parts=mark.parts,
+        job=job.table,
+        job_name=job.name,
+        scan=intake.scan.to_json(),
+        base_url=target.identity,
+        simulated=target.simulated,
+        output=str(site.output),
+        replaces=decision.replaces,
+        sources=sources,
+    )
+    facts.write(site.directory.run_json)
+    return facts
+
+
+def _sources(site: Site, place: Place) -> tuple[str, ...]:
+    """What a new run may take answers over from: the old run's directory, the old output, and what that run knew."""
+    found: list[str] = []
+    if place.facts is not None and not place.is_published:
+        found.append(str(site.directory.replaced(place.facts.run_id)))
+        found += place.facts.sources
+    if place.output is not None:
+        found.append(str(site.output))
+    return tuple(dict.fromkeys(found))
+
+
+def _replace_plan(site: Site, facts: RunFacts) -> ReplacePlan | None:
+    if facts.replaces is None:
+        return None
+    archive = site.directory.replaced(facts.replaces) / f"{site.output.name}"
+    archive.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return ReplacePlan(facts.replaces, archive_to=archive)
+
+
+def _finished(job: Job, site: Site, place: Place, options: RunOptions) -> Summary:
+    """The summary of an output that is complete already; it exits as it did the first time."""
+    assert place.output is not None
+    totals = totals_of(site.output)
+    base = Summary(
+        verb="run",
+        simulated=place.output.simulated,
+        run_id=place.output.run_id,
+        session=place.output.session,
+        finished_before=True,
+    )
+    return summary_of_output(
+        base, site.output, totals, price=price_function(job), allow_failures=options.allow_failures
+    )
+
+
+def totals_of(path: Path) -> Totals:
+    """Totals of a published output, read from it row group by row group."""
+    from batcher.store.part import open_part
+
+    totals = Totals()
+    with open_part(path) as file:
+        for number in range(file.num_row_groups):
+            totals += Totals.of(file.read_row_group(number, use_threads=False))
+    return totals

@@ -1,0 +1,115 @@
+"""From a job to the parts that carry it out: requests, columns, prices. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from batcher.chat.labels import response_format
+from batcher.chat.request import RequestBuilder, RequestSpec
+from batcher.cost.prices import PriceTable, Rates, cost_usd
+from batcher.engine.settle import Settler
+from batcher.store.columns import Features, OutputSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from batcher.job import Job
+    from batcher.records import Usage
+
+SIMULATED_IDENTITY = "simulated"
+"""Stands for the embedded simulator's URL, whose port differs in every session."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """What the wiring needs to know of the input."""
+
+    format: str
+    schema: pa.Schema
+
+
+def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bool) -> RequestBuilder:
+    """The builder of a job's requests over this input.
+
+    Raises:
+        JobError: the job does not fit the input's columns.
+    """
+    params = dict(job.request.parameters())
+    model = params.pop("model", None)
+    if job.labels:
+        params["response_format"] = response_format(job.labels)
+    return RequestBuilder(
+        RequestSpec(
+            model=cast("str | None", model),
+            prompt=job.request.prompt,
+            system=job.request.system,
+            params=params,
+            input_format=cast("Literal['jsonl', 'parquet', 'openai-batch']", shape.format),
+            prompt_column=job.input.prompt_column,
+            messages_column=job.input.messages_column,
+            id_column=job.input.id_column,
+            endpoint_identity=identity,
+            simulated=simulated,
+            columns=tuple(shape.schema.names),
+        )
+    )
+
+
+def output_schema(job: Job, shape: InputShape) -> OutputSchema:
+    """The output's columns for this job and input.
+
+    Raises:
+        JobError: a clash of names, with the prefix line to add.
+    """
+    is_batch = shape.format == "openai-batch"
+    id_column = job.input.id_column or (
+        "custom_id" if is_batch and "custom_id" in shape.schema.names else None
+    )
+    features = Features(
+        custom_id=id_column is not None,
+        id_column=id_column,
+        tags=dict(job.tags),
+        tool_calls=is_batch or job.request.tools is not None,
+        choices=is_batch or (job.request.n or 1) > 1,
+        labels=tuple(job.labels),
+    )
+    return OutputSchema.build(shape.schema, features=features, prefix=job.output.prefix or "")
+
+
+def price_function(job: Job) -> Callable[[str | None, str | None, Usage], float | None]:
+    """(request model, response model, usage) -> dollars by the job's own table, or None."""
+    table = PriceTable(
+        {model: Rates(price.input, price.cached_input, price.output) for model, price in job.prices.items()}
+    )
+
+    def price(request_model: str | None, response_model: str | None, usage: Usage) -> float | None:
+        return cost_usd(usage, table.rates_for(response_model, request_model))
+
+    return price
+
+
+def settler(job: Job, *, run_id: str) -> Settler:
+    """Settles rows of this job's run."""
+    return Settler(
+        run_id=run_id,
+        price=price_function(job),
+        labels=job.labels,
+        tags=job.tags,
+        keep_raw=job.output.keep_raw,
+    )
+
+
+def published_path(output: Path, *, simulated: bool) -> Path:
+    """A simulated run publishes beside the real one's place, never in its way."""
+    if not simulated:
+        return output
+    return output.with_name(f"{output.stem}.simulated{output.suffix or '.parquet'}")
+
+
+def prices_version(prices: Mapping[str, object]) -> str | None:
+    """What the footer says of the prices; None without any."""
+    return "job" if prices else None
