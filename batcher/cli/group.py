@@ -89,7 +89,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as err:
             # click would turn every broken pipe into exit 1; only that of stdout is nobody's fault.
-            if not streams.flush():
+            if streams.has_no_reader():
+                streams.silence()
                 raise click.exceptions.Exit(EXIT_PIPE) from err
             raise RuntimeError("a pipe broke that is not stdout") from err
 

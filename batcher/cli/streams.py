@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 
 STANDARD = (0, 1, 2)
@@ -53,6 +54,13 @@ def silence(*, to_stderr: bool = False) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def has_no_reader() -> bool:
+    """Whether stdout is a pipe or terminal whose other end is gone."""
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def flush() -> bool:
