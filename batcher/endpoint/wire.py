@@ -33,11 +33,11 @@ _HEADROOM: Final = 256 * 1024
 _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
 
 
-class ReplyTooLarge(Exception):  # noqa: N818 - a signal through the HTTP library, caught by the endpoint
+class ReplyTooLarge(Exception):
     """More bytes came than a reply may have; raised inside a read so that every generator above unwinds."""
 
 
-class WriteStuck(Exception):  # noqa: N818 - as above
+class WriteStuck(Exception):
     """The peer reads no further and has not answered."""
 
 
@@ -58,7 +58,7 @@ class Wire:
     def begin(self, body_bytes: int) -> None:
         self._body_left = body_bytes
         self._large = body_bytes > PIECE_BYTES
-        self._head_written = False
+        self._head: bytes | None = None
         self._raw: list[bytes] = []
         self.fresh = False
         self.first_write_at: float | None = None
@@ -96,17 +96,21 @@ class Wire:
     async def _write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if not buffer or self.answered_early:
             return
-        if self.first_write_at is None:
+        if self._head is None and not buffer.startswith(b"CONNECT "):
+            self._head = buffer  # it waits for the body: one write and one packet for both
+            return
+        data = buffer
+        if self._head is not None and self.first_write_at is None:
             self.first_write_at = time.perf_counter()
+            data = self._head + buffer
         if self._large:
-            await self._write_watchfully(buffer, timeout)
+            await self._write_watchfully(data, timeout)
         else:
-            await self._write_on(buffer, timeout)
-        if self._head_written:
+            await self._write_on(data, timeout)
+        if self._head is not None:
             self._body_left -= len(buffer)
             if self._body_left <= 0:
                 self.sent_whole_at = time.perf_counter()
-        self._head_written = True
 
     async def _write_watchfully(self, buffer: bytes, patience_s: float | None) -> None:
         if self._has_answered():
