@@ -11,11 +11,11 @@ index a journal without parsing replies. Fields that hold their default are left
     o  outcome                  et, ec, em  error type, code, message         sc  status_code
     g  ambiguous                x  request_id          f  reused_from         d  values
 
-Values of an answer taken over may be more than JSON: `_plain` tags timestamps, dates and bytes.
+Values of an answer taken over may be more than JSON: `_plain` tags times, dates, bytes and long integers.
 
-It must never lose a paid answer to an odd string, so what orjson refuses (lone surrogates, integers beyond 64
-bits) or would silently turn into null (NaN) goes through the standard library. It must never guess: a kind,
-key or value it does not know was written by a newer version, and that is a `Conflict`.
+It must never lose a paid answer to an odd string, so what orjson refuses (lone surrogates) or would
+silently turn into null (NaN) goes through the standard library. It must never guess: a kind, key or value it
+does not know was written by a newer version, and that is a `Conflict`.
 """
 
 from __future__ import annotations
@@ -163,9 +163,11 @@ def _reuse_fields(record: ReuseRecord) -> dict[str, object]:
     return fields
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> object:  # noqa: PLR0911 - one per type
     """A value as JSON; what JSON has no word for becomes an object with one key that begins with ``$``."""
     match value:
+        case int() if not -(1 << 63) <= value < 1 << 63:
+            return {"$int": str(value)}  # orjson reads such a number as a float
         case None | str() | int() | float():
             return value
         case datetime():
@@ -189,6 +191,7 @@ _TAGS: dict[str, Callable[[Any], object]] = {
     "$datetime": datetime.fromisoformat,
     "$date": date.fromisoformat,
     "$bytes": base64.b64decode,
+    "$int": int,
     "$object": lambda plain: {key: _rich(item) for key, item in plain.items()},
 }
 
@@ -229,7 +232,7 @@ def _dump(fields: dict[str, object], *, finite: bool = True) -> bytes:
         try:
             return orjson.dumps(fields)
         except orjson.JSONEncodeError:
-            pass  # lone surrogates, integers beyond 64 bits
+            pass  # a lone surrogate
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 

@@ -130,7 +130,7 @@ def _try(fd: int, kind: int) -> bool:
 
 
 def _is_at(path: Path, fd: int) -> bool:
-    """A descriptor holding the lock of the file now at `path`; None when somebody else has it."""
+    """Whether the locked file still is the one at `path`: the run's folder may have been deleted since."""
     try:
         there = path.stat()
     except FileNotFoundError:
