@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Schema = Mapping[str, object]
 
-SHALLOW = 5
+SHALLOW = 6
 DEEPEST = 40
 WORDS = (
     "order",
@@ -64,9 +64,8 @@ def _fit(schema: object, root: Schema, dice: Dice, depth: int) -> object:
         return dice.pick(options)
     branches = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(branches, Sequence) and branches:
-        return _fit(
-            _merge(_without_branches(schema), _branch(branches, root, dice, depth), root), root, dice, depth
-        )
+        chosen = _merge(_without(schema, "anyOf", "oneOf"), _branch(branches, root, dice, depth))
+        return _fit(chosen, root, dice, depth + 1) if depth < DEEPEST else None
     return _fit_type(_type_of(schema, dice, depth), schema, root, dice, depth)
 
 
@@ -88,23 +87,18 @@ def _fit_type(kind: str, schema: Schema, root: Schema, dice: Dice, depth: int) -
             return _fit_string(schema, dice)
 
 
-def _resolve(schema: Schema, root: Schema) -> Schema:
-    """Follow local references and fold `allOf` in; a reference that leads nowhere or in a circle is
-    dropped.
-    """
-    for _ in range(DEEPEST):
-        reference, parts = schema.get("$ref"), schema.get("allOf")
-        if isinstance(reference, str):
-            siblings = {key: value for key, value in schema.items() if key != "$ref"}
-            schema = _merge(siblings, _look_up(reference, root), root)
-        elif isinstance(parts, Sequence) and parts:
-            merged: Schema = {key: value for key, value in schema.items() if key != "allOf"}
-            for part in parts:
-                merged = _merge(merged, _resolve(part, root) if isinstance(part, Mapping) else {}, root)
-            schema = merged
-        else:
-            return schema
-    return {}
+def _resolve(schema: Schema, root: Schema, seen: frozenset[str] = frozenset()) -> Schema:
+    """Follow local references and fold `allOf` in; a reference that leads nowhere or in a circle is dropped."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        target = {} if reference in seen else _resolve(_look_up(reference, root), root, seen | {reference})
+        schema = _merge(_without(schema, "$ref"), target)
+    parts = schema.get("allOf")
+    if isinstance(parts, Sequence):
+        schema = _without(schema, "allOf")
+        for part in parts:
+            schema = _merge(schema, _resolve(part, root, seen) if isinstance(part, Mapping) else {})
+    return schema
 
 
 def _look_up(reference: str, root: Schema) -> Schema:
@@ -115,10 +109,8 @@ def _look_up(reference: str, root: Schema) -> Schema:
     return place if isinstance(place, Mapping) else {}
 
 
-def _merge(first: Schema, second: Schema, root: Schema) -> Schema:
+def _merge(first: Schema, second: Schema) -> Schema:
     """Both at once, roughly: properties and required are joined, for anything else the second wins."""
-    if "$ref" in second:
-        second = _resolve(second, root)
     merged = {**first, **second}
     for key, empty in (("properties", {}), ("required", [])):
         one, two = first.get(key, empty), second.get(key, empty)
@@ -129,8 +121,8 @@ def _merge(first: Schema, second: Schema, root: Schema) -> Schema:
     return merged
 
 
-def _without_branches(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key not in {"anyOf", "oneOf"}}
+def _without(schema: Schema, *names: str) -> Schema:
+    return {key: value for key, value in schema.items() if key not in names}
 
 
 def _branch(branches: Sequence[object], root: Schema, dice: Dice, depth: int) -> Schema:
