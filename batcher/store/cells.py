@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from types import NoneType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,10 +42,14 @@ def array_of(cells: Sequence[object], kind: pa.DataType, *, name: str, saturates
         return _integers(_checked(cells, int, name), kind, name=name, saturates=saturates)
     numbers = _numbers(cells, name)
     if pa.types.is_timestamp(kind):
-        return pa.array(
-            [None if each is None else round(each * _MICROSECONDS) for each in numbers], type=kind
-        )
-    return pa.array(numbers, type=kind)
+        return pa.array([_microseconds(each) for each in numbers], type=kind)
+    array = pa.array(numbers, type=kind)
+    finite = pc.is_finite(array)
+    return array if pc.all(finite, min_count=0).as_py() else pc.if_else(finite, array, None)
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None or not math.isfinite(seconds) else round(seconds * _MICROSECONDS)
 
 
 def list_of(column: pa.Array | pa.ChunkedArray) -> list[object]:
@@ -96,17 +100,15 @@ def _integers(cells: Sequence[object], kind: pa.DataType, *, name: str, saturate
     return pa.array(clamped, type=kind)
 
 
-def _numbers(cells: Sequence[object], name: str) -> list[float | None]:
-    """Floats or None; NaN and infinity are null, since a sum over the column must stay a number."""
+def _numbers(cells: Sequence[object], name: str) -> Sequence[float | None]:
+    """Floats or None. (An int beyond 2**53 loses digits here, as any float of that size has lost them.)"""
+    if set(map(type, cells)) <= {float, NoneType}:
+        return cast("Sequence[float | None]", cells)
     numbers: list[float | None] = []
     for position, cell in enumerate(cells):
-        if cell is None:
-            numbers.append(None)
-        elif isinstance(cell, (int, float)) and not isinstance(cell, bool):
-            number = float(cell)
-            numbers.append(number if math.isfinite(number) else None)
-        else:
+        if cell is not None and (not isinstance(cell, (int, float)) or isinstance(cell, bool)):
             raise CellError(
                 f"column {name!r}, cell {position}: expected a number or None, found {type(cell).__name__}"
             )
+        numbers.append(None if cell is None else float(cell))
     return numbers

@@ -218,12 +218,13 @@ def _archive(output: Path, archive: Path, run_id: str, disk: Disk) -> None:
     Raises:
         Conflict: something else stands at the archive's name.
     """
+    unfinished = archive.with_name(f".{archive.name}.tmp")
+    unfinished.unlink(missing_ok=True)
     if os.path.lexists(archive):
         if recognise(archive, run_id) is None:
             raise Conflict(f"{archive} is not free: it is not the output of run {run_id}")
+        disk.sync_dir(archive.parent)
         return
-    unfinished = archive.with_name(f".{archive.name}.tmp")
-    unfinished.unlink(missing_ok=True)
     try:
         os.link(output, unfinished)
     except OSError:

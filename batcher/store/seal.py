@@ -240,8 +240,12 @@ def _is_empty(history: RowHistory) -> bool:
 
 def _text_size(values: _Values | None) -> int:
     """Characters of the two columns that may be huge."""
-    found = [] if values is None else [values.get("completion"), values.get("response_json")]
-    return sum(len(each) for each in found if isinstance(each, str))
+    if values is None:
+        return 0
+    completion, reply = values.get("completion"), values.get("response_json")
+    return (len(completion) if isinstance(completion, str) else 0) + (
+        len(reply) if isinstance(reply, str) else 0
+    )
 
 
 def merge_retry(old: Mapping[str, object], fresh: Mapping[str, object]) -> _Values:

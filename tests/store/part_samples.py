@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from batcher.ports import Settle
+
 INPUT_SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
 FACTS = FileFacts(
     version="0.1.0",
@@ -100,7 +102,7 @@ def seal_sample(
     rows: int,
     *,
     facts: FileFacts = FACTS,
-    settle: Callable[[RowHistory], SampleSettled | None] = sample_settle,
+    settle: Settle = sample_settle,
     history: Callable[[int], RowHistory] = ended,
     base: Callable[[int, int], pa.Table] | None = None,
     schema: OutputSchema = SCHEMA,
