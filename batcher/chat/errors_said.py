@@ -23,9 +23,8 @@ _MAX_NAME_CHARS = 200
 _MAX_DEPTH = 6  # wrappers seen in practice: gateway(proxy(provider)), each twice
 _MAX_MARKUP_CHARS = 16_384  # an error page says what it has to say in its first screens
 
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+"
-)  # controls and text-direction overrides
+# Control characters, and those that turn the direction of text around.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
@@ -90,11 +89,8 @@ def _said(value: object, depth: int) -> ApiError | None:
 def _said_by_object(value: dict[str, Any], depth: int) -> ApiError | None:
     """The innermost error wins: a gateway's ``upstream_error`` says less than the error wrapped in it."""
     if isinstance(value.get("error"), str) and isinstance(value.get("message"), str) and value["message"]:
-        value = {
-            "type": value["error"],
-            **value,
-            "error": None,
-        }  # Spring and NestJS: error is only a class name
+        # Spring and NestJS: error is only the status in words, message is the message.
+        value = {"type": value["error"], **value, "error": None}
     inner = None
     if depth < _MAX_DEPTH:
         inner = next(filter(None, (_said(value[key], depth + 1) for key in _INNER if value.get(key))), None)
@@ -130,10 +126,7 @@ def _said_by_text(value: str, depth: int) -> ApiError | None:
     if depth < _MAX_DEPTH and stripped[:1] in ("{", "["):
         try:
             parsed = orjson.loads(stripped)
-        except (
-            orjson.JSONDecodeError,
-            ValueError,
-        ):  # a lone surrogate in the text is a ValueError of the encoder
+        except orjson.JSONDecodeError:
             parsed = None
         error = _said(parsed, depth + 1) if parsed else None
         if error is not None:

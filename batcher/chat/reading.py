@@ -115,12 +115,10 @@ def _forgiving(body: bytes) -> tuple[object, tuple[str, ...]]:
         body = body[len(_BOM) :]
     if body.lstrip()[:1] not in (b"{", b"[", b'"'):
         return _UNREADABLE, ()
+    # ValueError: no UTF-8, no JSON, an integer of 5,000 digits. RecursionError: nested deeper than the stack.
     try:
         value = _mended(json.loads(body.decode(), strict=False), mended)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # no UTF-8, no JSON, an integer of 5,000 digits; nested beyond the stack
+    except (ValueError, RecursionError):
         return _UNREADABLE, ()
     return value, tuple(mended) or ("json_not_strict",)
 

@@ -125,9 +125,8 @@ class RequestBuilder:
             ordered = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         except TypeError as err:
             raise RowError(INVALID_ROW, f"the request cannot be written as JSON: {err}") from err
-        if b"null" in raw and not _is_finite(
-            body
-        ):  # NaN is written as null: only then is a walk worth its time
+        # orjson writes NaN as null: only where there is one is a walk through the body worth its time.
+        if b"null" in raw and not _is_finite(body):
             raise RowError(INVALID_ROW, "the request has a number that JSON does not have (NaN or Infinity)")
         hasher = self._hasher.copy()
         hasher.update(ordered)
