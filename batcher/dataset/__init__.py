@@ -1,7 +1,7 @@
 """Rows in: JSONL (plain, .gz, .zst), Parquet and OpenAI Batch lines; found, scanned, sliced, sought.
 
     find_files / spool_stdin   which files (sources)
-    scan                       what they hold, before anything is paid (scan, jsonl_scan, parquet_scan)
+    scan                       what they hold, before anything is paid (source, jsonl_scan, parquet_scan)
     open_source(...).slices    their rows as Arrow, from any row on (jsonl_slices, parquet_slices)
     python_rows                the columns that templates read, as Python values (rows)
 
@@ -12,8 +12,8 @@ only what makes the whole input unusable raises, and then before anything is sen
 from batcher.dataset.columns import check_columns, is_json_text
 from batcher.dataset.parquet_scan import is_own_output, own_columns
 from batcher.dataset.rows import python_rows
-from batcher.dataset.scan import Source, open_source, scan
 from batcher.dataset.scanned import JSON_TEXT_KEY, ColumnFact, FileStamp, Format, Scan, Slice
+from batcher.dataset.source import Source, open_source, scan
 from batcher.dataset.sources import InputSpec, find_files, refuse_output_among, spool_stdin
 
 __all__ = [

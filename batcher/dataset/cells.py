@@ -42,7 +42,8 @@ def fitted(column: pa.Array, name: str, type_: pa.DataType, bad: dict[int, str])
     reasons = {}
     for at in range(len(column)):
         try:
-            _in_type(column.slice(at, 1), type_)
+            # Not slice: a sliced struct still validates all of its children.
+            _in_type(column.take(pa.array([at], pa.int64())), type_)
         except pa.ArrowException as err:
             reasons[at] = f"the column {name!r} has a bad value: {_in_words(err)}"
     _merge(reasons, bad)

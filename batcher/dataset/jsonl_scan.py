@@ -61,7 +61,7 @@ class _Seen:
         self.format = format_
         if format_ == "openai-batch":
             self.observer.decree(BODY, Kind.JSON)
-            self.observer.decree(CUSTOM_ID, Kind.TEXT)
+            self.observer.decree(CUSTOM_ID, Kind.ALWAYS_TEXT)
 
 
 def scan_jsonl(files: Sequence[Path], *, wanted: Format | None) -> Scan:

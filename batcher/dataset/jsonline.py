@@ -134,7 +134,7 @@ def _int_or_digits(digits: str) -> int | Digits:
 
 
 def _with_long_integers(lines: list[bytes]) -> list[int]:
-    """Positions of lines that may hold an integer of 19 digits or more; fractions and quoted ids do not count.
+    """Positions of lines that may hold an integer of 19 digits or more, fractions and quoted ids apart.
 
     One pass over all lines at once (translate and find, 1 GB/s); a regular expression per line costs 4 µs.
     """

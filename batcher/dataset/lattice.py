@@ -49,6 +49,7 @@ class Kind(IntFlag):
     TEXT = 32
     OBJECT = 64
     JSON = 128  # a list, or by decree
+    ALWAYS_TEXT = 256  # by decree: plain text whatever comes
 
 
 _KINDS: Final[dict[type, Kind]] = {
@@ -208,6 +209,8 @@ def _top_field(name: str, column: _Column) -> pa.Field:
 def _scalar_or_struct(column: _Column) -> pa.DataType | None:  # noqa: PLR0911 - the lattice, rung by rung
     """The Arrow type by the rules of the module docstring, None for JSON text."""
     kinds = column.kinds
+    if kinds & Kind.ALWAYS_TEXT:
+        return pa.string()
     if kinds & Kind.JSON:
         return None
     if kinds & Kind.OBJECT:

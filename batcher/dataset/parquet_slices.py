@@ -112,9 +112,9 @@ class _FileSlices:
     def _in_schema(self, batch: pa.RecordBatch, step: Step) -> tuple[pa.RecordBatch, dict[int, str]]:
         schema = self._scan.schema
         bad: dict[int, str] = {}
-        for name in sorted(step.unread):
+        for name, reason in step.unread.items():
             for at in range(batch.num_rows):
-                bad.setdefault(at, f"a damaged Parquet page: the column {name!r} cannot be read here")
+                bad.setdefault(at, f"damage in the Parquet file: the column {name!r} ends here ({reason})")
         if len(set(schema.names)) < len(schema.names):  # then all files have this very schema
             places = list(range(len(schema)))
         else:

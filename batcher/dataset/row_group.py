@@ -27,10 +27,10 @@ SALVAGE_STEP: Final = 8
 
 
 class Step(NamedTuple):
-    """A few rows: the columns of the file in its order, and which of them could not be read (null there)."""
+    """A few rows: the columns of the file in its order, and why some of them could not be read (null there)."""
 
     batch: pa.RecordBatch
-    unread: frozenset[str]
+    unread: dict[str, str]
 
 
 def read_row_group(file: pq.ParquetFile, number: int, columns: list[str] | None) -> Iterator[Step]:
@@ -53,7 +53,7 @@ def read_row_group(file: pq.ParquetFile, number: int, columns: list[str] | None)
             batch_size=step, row_groups=[number], columns=columns, use_threads=False
         ):
             read += batch.num_rows
-            yield Step(batch, frozenset())
+            yield Step(batch, {})
     except (OSError, pa.ArrowException) as err:
         refuse_unless_damage(err)
     if read < group.num_rows:
@@ -74,7 +74,7 @@ def _salvage(file: pq.ParquetFile, number: int, columns: list[str] | None, skipp
     for at in range(skipped, rows, SALVAGE_STEP):
         count = min(SALVAGE_STEP, rows - at)
         arrays = [reader.take(count) for reader in readers]
-        unread = frozenset(reader.field.name for reader in readers if reader.is_dead)
+        unread = {reader.field.name: reader.death for reader in readers if reader.death}
         yield Step(pa.RecordBatch.from_arrays(arrays, names=[field.name for field in wanted]), unread)
 
 
@@ -83,7 +83,9 @@ class _Column:
 
     def __init__(self, file: pq.ParquetFile, number: int, field: pa.Field, skipped: int) -> None:
         self.field = field
-        self.is_dead = file.schema_arrow.names.count(field.name) > 1  # not addressable by name
+        is_addressable = file.schema_arrow.names.count(field.name) == 1
+        self.death = "" if is_addressable else "there are several of that name"
+        """Why nothing more comes, "" while something does."""
         self._batches = file.iter_batches(
             batch_size=SALVAGE_STEP, row_groups=[number], columns=[field.name], use_threads=False
         )
@@ -91,11 +93,11 @@ class _Column:
         self._skipped = skipped
 
     def take(self, count: int) -> pa.Array:
-        while not self.is_dead and len(self._held) < self._skipped + count:
+        while not self.death and len(self._held) < self._skipped + count:
             self._drop()
             self._pull()
         self._drop()
-        if self.is_dead:
+        if self.death:
             return pa.nulls(count, self.field.type)
         taken, self._held = self._held[:count], self._held[count:]
         return taken
@@ -111,9 +113,10 @@ class _Column:
             batch = next(self._batches, None)
         except (OSError, pa.ArrowException) as err:
             refuse_unless_damage(err)
-            batch = None
+            self.death = " ".join(str(err).split())[:200]
+            return
         if batch is None:
-            self.is_dead = True
+            self.death = "the column has fewer rows than the row group"
         else:
             self._held = (
                 pa.concat_arrays([self._held, batch.column(0)]) if len(self._held) else batch.column(0)
