@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
@@ -29,6 +31,8 @@ ENTRY = struct.Struct(">16sQII8s")
 order.
 """
 HASH_BYTES = 16
+PREFIXES = 1 << 16
+"""Hashes are looked up by their first two bytes: 15 entries each at a million answers."""
 _FLUSH_ENTRIES = 100_000
 
 
@@ -91,14 +95,21 @@ def write_index(directory: Path, sources: Sequence[AnswerSource]) -> dict[str, i
                 file.write(line)
                 offset += len(line)
     buckets.spill()
-    entries = 0
+    counts = array("Q", bytes(8 * PREFIXES))
     with _private(directory / "index") as file:
         for first in range(256):
-            kept = buckets.sorted_entries(first)
-            file.write(b"".join(kept))
-            entries += len(kept)
+            for entry in buckets.sorted_entries(first):
+                file.write(entry)
+                counts[prefix_of(entry)] += 1
     buckets.clear()
-    return {"entries": entries, "bytes": offset}
+    with _private(directory / "starts") as file:
+        file.write(array("Q", accumulate(counts, initial=0)).tobytes())
+    return {"entries": sum(counts), "bytes": offset}
+
+
+def prefix_of(key: bytes) -> int:
+    """The bucket of a hash: its first two bytes as a number."""
+    return key[0] << 8 | key[1]
 
 
 def _private(path: Path) -> BinaryIO:
