@@ -180,6 +180,16 @@ SESSION: tuple[Decorator, ...] = (
 )
 """How a session that sends requests works and reports."""
 
+CHANGES: tuple[Decorator, ...] = (
+    click.option(
+        "--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a key of the run's job."
+    ),
+    click.option(
+        "--concurrency", type=Concurrency(), metavar="N", help="Requests in flight: a number, or auto."
+    ),
+)
+"""What `retry` may change."""
+
 RUN: tuple[Decorator, ...] = (
     click.option("--replace", is_flag=True, help="Accept a changed job; keep answers to unchanged requests."),
     click.option("--fresh", is_flag=True, help="Take no answer over; pay for every row."),

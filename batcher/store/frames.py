@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 WINDOW = 1 << 20
 PREFIX = 9
 """Bytes before the payload: eight hex digits and a space."""
-_INNER = re.compile(rb'(?=[0-9a-f]{8} \{")')
+_INNER = re.compile(rb'[0-9a-f]{8} \{"')
 
 
 class Frame(NamedTuple):

@@ -36,6 +36,7 @@ class RunFacts:
         output: absolute path of the output.
         replaces: id of the run whose output stands at `output` and is to be replaced, or None.
         sources: Parquet files and run directories whose answers may be taken over.
+        fresh: begun to take nothing over, tries included.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class RunFacts:
     output: str
     replaces: str | None = None
     sources: tuple[str, ...] = field(default=())
+    fresh: bool = False
 
     def write(self, path: Path) -> None:
         """Write it, durably. Raises StorageError."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Outcome,
         ReplyRecord,
         Request,
+        RowHistory,
         VoidRecord,
     )
     from batcher.store.columns import OutputSchema
@@ -71,6 +72,8 @@ class StorePlan:
         columns: input columns that the request builder reads.
         selected: (first_row, rows) -> one byte per row, 1 where the row is to be done; None for all rows.
         base: (first_row, rows) -> the old output's rows, for rows that are not done again; None for a fresh run.
+        row_indices: positions in the whole input of rows that are not consecutive (`try`), which the journal counts
+            from 0; None where the journal's row_index is the input's.
     """
 
     session: int
@@ -82,6 +85,7 @@ class StorePlan:
     strict: bool = False
     selected: Callable[[int, int], bytes] | None = None
     base: Callable[[int, int], pa.Table] | None = None
+    row_indices: Sequence[int] | None = None
 
 
 @dataclass(slots=True)
@@ -322,7 +326,8 @@ class RunStore:
                 input_path=self._directory.input(shard.number),
                 first_row=shard.first_row,
                 rows=shard.rows,
-                history=history.history,
+                history=_by_input_row(history, plan.row_indices),
+                row_indices=plan.row_indices,
                 settle=plan.settle,
                 schema=plan.schema,
                 facts=plan.facts,
@@ -399,6 +404,13 @@ def open_shard(
     if selected is not None:
         done = bytearray(1 - chosen for chosen in selected(first_row, rows))
     return OpenShard(number, first_row, rows, done, remaining=rows - sum(done))
+
+
+def _by_input_row(history: ShardHistory, row_indices: Sequence[int] | None) -> Callable[[int], RowHistory]:
+    if row_indices is None:
+        return history.history
+    place_of = {row_index: place for place, row_index in enumerate(row_indices)}
+    return lambda row_index: history.history(place_of[row_index])
 
 
 def forget_shard(directory: RunDirectory, number: int) -> None:

@@ -35,7 +35,7 @@ from batcher.verbs.session import Board, Signals, work
 from batcher.verbs.wiring import output_schema, price_function, prices_version, request_builder, settler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
@@ -45,13 +45,14 @@ if TYPE_CHECKING:
     from batcher.report import Summary
     from batcher.store.columns import OutputSchema
     from batcher.store.lock import RunLock
+    from batcher.store.manifest import RetryOpen
     from batcher.store.publish import ReplacePlan
-    from batcher.store.reuse import ReuseIndex
+    from batcher.store.reuse import AnswerSource, ReuseIndex
     from batcher.store.run_facts import RunFacts
-    from batcher.verbs.intake import Intake
     from batcher.verbs.opening import Site
     from batcher.verbs.options import RunOptions
     from batcher.verbs.target import Target
+    from batcher.verbs.wiring import InputShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,20 @@ class Round:
     """What is to be carried out, and where.
 
     Attributes:
+        source: the rows; `shape` is what the wiring needs to know of them, `rows` how many are wanted.
         plan: what stands at the output's name and may be replaced, or None for a free name.
         generation: of the output: 0 for the run's own, n for its n-th retry.
-        selected, base: as in `StorePlan`, for `retry`.
+        selected, base, row_indices: as in `StorePlan`, for `retry` and `try`.
+        opening: a record that begins the round, appended unless the manifest is in that round already.
+        sources: answers that may be taken over, beside what the facts and `--reuse` name.
     """
 
     job: Job
     site: Site
     facts: RunFacts
-    intake: Intake
+    source: RowSource
+    shape: InputShape
+    rows: int
     target: Target
     options: RunOptions
     lock: RunLock
@@ -76,7 +82,9 @@ class Round:
     generation: int = 0
     selected: Callable[[int, int], bytes] | None = None
     base: Callable[[int, int], pa.Table] | None = None
-    takes_over: bool = True
+    row_indices: Sequence[int] | None = None
+    opening: RetryOpen | None = None
+    sources: Sequence[AnswerSource] = ()
 
 
 @dataclass(slots=True)
@@ -86,7 +94,6 @@ class _Session:
     round: Round
     manifest: Manifest
     state: RunState
-    source: RowSource
     settle: Settler
     schema: OutputSchema
     facts: FileFacts
@@ -129,15 +136,21 @@ def _open(round_: Round) -> _Session:
     ballast = Ballast.create(directory.ballast)
     manifest = Manifest.open(directory.manifest)
     state = replay(manifest.records)
-    schema = output_schema(round_.job, round_.intake.shape)
+    if round_.opening is not None and (state.retry is None or state.retry.retry != round_.opening.retry):
+        manifest.append(round_.opening)
+        state.apply(round_.opening)
+    schema = output_schema(round_.job, round_.shape)
     settle = settler(round_.job, run_id=round_.facts.run_id)
-    source = round_.intake.source()
     _reopen_lost_parts(round_, manifest, state)
-    wanted = round_.intake.wanted_rows(round_.job) if round_.verb == "run" else source.rows
     recovery = recover(
-        directory, state, source=source, settle=settle, end_row=wanted, selected=round_.selected
+        directory,
+        state,
+        source=round_.source,
+        settle=settle,
+        end_row=round_.rows,
+        selected=round_.selected,
     )
-    end_row = max(wanted, recovery.last_touched + 1)
+    end_row = max(round_.rows, recovery.last_touched + 1)
     number = state.session + 1
     _close_crashed_sessions(round_, state, recovery)
     opened = SessionOpen(
@@ -168,7 +181,7 @@ def _open(round_: Round) -> _Session:
     )
     tally = Tally(price=price_function(round_.job))
     return _Session(
-        round_, manifest, state, source, settle, schema, file_facts, recovery,
+        round_, manifest, state, settle, schema, file_facts, recovery,
         number, end_row, started, started_at, tally, reuse, ballast,
     )  # fmt: skip
 
@@ -219,11 +232,12 @@ def _close_crashed_sessions(round_: Round, state: RunState, recovery: Recovery) 
 
 
 def _reuse(round_: Round, state: RunState, settle: Settler) -> ReuseIndex | None:
-    if not round_.takes_over or round_.options.fresh:
-        return None
     directory = round_.site.directory
+    if round_.facts.fresh or round_.verb == "retry":
+        return None
     extra = reuse_files(round_.options.reuse, besides=round_.site.output)
-    index = open_reuse(directory, answer_sources(directory, round_.facts, extra=extra, settle=settle))
+    named = answer_sources(directory, round_.facts, extra=extra, settle=settle)
+    index = open_reuse(directory, [*named, *round_.sources])
     if index is not None:
         for note in index.notes:
             round_.options.display.say(f"  reuse: {note}")
@@ -233,9 +247,8 @@ def _reuse(round_: Round, state: RunState, settle: Settler) -> ReuseIndex | None
 
 def reuse_files(globs: tuple[str, ...], *, besides: Path) -> list[Path]:
     """Files that `--reuse` names, sorted, without the run's own output."""
-    found = sorted(
-        {Path(name).absolute() for pattern in globs for name in glob.glob(pattern, recursive=True)}
-    )
+    named = [name for pattern in globs for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - may be absolute
+    found = sorted({Path(name).absolute() for name in named})
     return [path for path in found if path != besides.absolute()]
 
 
@@ -243,7 +256,7 @@ def _work(session: _Session) -> RunStore:
     round_ = session.round
     builder = request_builder(
         round_.job,
-        round_.intake.shape,
+        round_.shape,
         identity=round_.target.identity,
         simulated=round_.target.simulated,
     )
@@ -251,7 +264,7 @@ def _work(session: _Session) -> RunStore:
         directory=round_.site.directory,
         manifest=session.manifest,
         state=session.state,
-        source=session.source,
+        source=round_.source,
         plan=StorePlan(
             session=session.number,
             end_row=session.end_row,
@@ -262,6 +275,7 @@ def _work(session: _Session) -> RunStore:
             strict=round_.options.strict,
             selected=round_.selected,
             base=round_.base,
+            row_indices=round_.row_indices,
         ),
         ballast=session.ballast,
         reuse=session.reuse,
@@ -369,6 +383,7 @@ def _publish(session: _Session, store: RunStore) -> Summary:
         facts=session.facts,
         totals=store.totals,
         plan=round_.plan,
+        first_row=0 if round_.row_indices is None else None,
         manifest=session.manifest,
         directory=round_.site.directory,
         summarise=summarise,

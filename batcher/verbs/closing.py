@@ -53,6 +53,7 @@ def publish_round(
     facts: FileFacts,
     totals: Totals,
     plan: ReplacePlan | None,
+    first_row: int | None,
     manifest: Manifest,
     directory: RunDirectory,
     summarise: Callable[[], Summary],
@@ -63,7 +64,15 @@ def publish_round(
         Conflict: something else stands at the output's name.
         StorageError: the disk, or a part does not read back.
     """
-    published = publish(parts, output=output, schema=schema, facts=facts, totals=totals, replace=plan)
+    published = publish(
+        parts,
+        output=output,
+        schema=schema,
+        facts=facts,
+        totals=totals,
+        replace=plan,
+        first_row=first_row,
+    )
     summary = summarise()
     manifest.append(
         Publish(

@@ -4,8 +4,9 @@ Rules, in order:
 
 1. Nothing was begun: a free name begins a run; an output of ours of the same fingerprint and rows is finished; an
    output of ours of another one needs `--replace` or `--fresh`; a foreign file is never replaced.
-2. A run of the same fingerprint goes on, or is finished when its output holds the wanted rows. A raised limit begins
-   a new run that takes all answers over. An output that was deleted or moved away begins a new run.
+2. A run of the same fingerprint goes on (with `--fresh` only one that was begun so), or is finished when its output
+   holds the wanted rows. A raised limit begins a new run that takes all answers over. An output that was deleted or
+   moved away begins a new run.
 3. A run of another fingerprint needs `--replace` (its answers may be taken over) or `--fresh` (they are not).
 """
 
@@ -103,7 +104,7 @@ def _changed(place: Place, wish: Wish) -> Decision:
 def _same(  # noqa: PLR0911 - one return per rule
     place: Place, facts: RunFacts, wish: Wish
 ) -> Decision:
-    if wish.fresh:
+    if wish.fresh and (place.is_published or not facts.fresh):
         return _begin_over(place, takes_over=False)
     if not place.is_published:
         standing = place.output.run_id if place.output is not None else None

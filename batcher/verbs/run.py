@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from batcher import __version__
 from batcher.dataset import check_columns
-from batcher.job import fingerprint
 from batcher.report import Summary
 from batcher.store.lock import RunLock
 from batcher.store.part import Totals
@@ -22,7 +21,7 @@ from batcher.verbs.intake import Intake, take_in
 from batcher.verbs.opening import Site, finish_setting_aside, look, new_run_id, prepare_site, set_aside
 from batcher.verbs.refusal import refuse_changed, refuse_foreign
 from batcher.verbs.target import Target, open_target
-from batcher.verbs.wiring import price_function, published_path, request_builder
+from batcher.verbs.wiring import job_mark, price_function, published_path, request_builder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +46,7 @@ def run(job: Job, options: RunOptions) -> Summary:
         finish_setting_aside(site.directory)
         place = look(site)
         intake = take_in(job, options, site, known=place.facts)
-        mark = _mark(job, intake, target)
+        mark = job_mark(job, intake.scan, identity=target.identity, simulated=target.simulated)
         wish = Wish(mark.digest, intake.wanted_rows(job), replace=options.replace, fresh=options.fresh)
         decision = decide(place, wish)
         if decision.step is Step.REFUSE_FOREIGN:
@@ -63,19 +62,19 @@ def run(job: Job, options: RunOptions) -> Summary:
             options.display.say(f"  {decision.reason}")
         return carry_out(
             Round(
-                job, site, facts, intake, target, options, lock, verb="run", plan=_replace_plan(site, facts)
+                job=job,
+                site=site,
+                facts=facts,
+                source=intake.source(),
+                shape=intake.shape,
+                rows=intake.wanted_rows(job),
+                target=target,
+                options=options,
+                lock=lock,
+                verb="run",
+                plan=_replace_plan(site, facts),
             )
         )
-
-
-def _mark(job: Job, intake: Intake, target: Target) -> Fingerprint:
-    return fingerprint(
-        job,
-        input_hash=intake.scan.content_hash,
-        endpoint_identity=target.identity,
-        simulated=target.simulated,
-        input_rows=intake.scan.rows,
-    )
 
 
 def _take_up(  # noqa: PLR0917 - what stands there, and what was wanted
@@ -109,6 +108,7 @@ def _take_up(  # noqa: PLR0917 - what stands there, and what was wanted
         output=str(site.output),
         replaces=decision.replaces,
         sources=sources,
+        fresh=not decision.takes_over,
     )
     facts.write(site.directory.run_json)
     return facts
@@ -122,6 +122,7 @@ def _sources(site: Site, place: Place) -> tuple[str, ...]:
         found += place.facts.sources
     if place.output is not None:
         found.append(str(site.output))
+    found += map(str, sorted(site.directory.path.glob("replaced/*/*.parquet"), reverse=True))
     return tuple(dict.fromkeys(found))
 
 

@@ -9,6 +9,7 @@ from batcher.chat.labels import response_format
 from batcher.chat.request import RequestBuilder, RequestSpec
 from batcher.cost.prices import PriceTable, Rates, cost_usd
 from batcher.engine.settle import Settler
+from batcher.job import fingerprint
 from batcher.store.columns import Features, OutputSchema
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batcher.job import Job
+    from batcher.dataset import Scan
+    from batcher.job import Fingerprint, Job
     from batcher.records import Usage
 
 SIMULATED_IDENTITY = "simulated"
@@ -56,6 +58,17 @@ def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bo
             simulated=simulated,
             columns=tuple(shape.schema.names),
         )
+    )
+
+
+def job_mark(job: Job, scan: Scan, *, identity: str, simulated: bool) -> Fingerprint:
+    """What of job, input and endpoint changes answers."""
+    return fingerprint(
+        job,
+        input_hash=scan.content_hash,
+        endpoint_identity=identity,
+        simulated=simulated,
+        input_rows=scan.rows,
     )
 
 

@@ -1,0 +1,37 @@
+"""`batcher retry`: rows of a published output again, chosen by their outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batcher.cli.options import CHANGES, SESSION, RunArguments, takes
+from batcher.cli.session import carried_out, run_options
+from batcher.job import JobOptions
+from batcher.verbs.retry import RetryWish
+from batcher.verbs.retry import retry as retry_rows
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--outcome",
+    default="failed",
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help="Rows to do again: failed, truncated, refused, invalid.",
+)
+@takes(CHANGES, SESSION)
+def retry(arguments: RunArguments, out: Path, outcome: str) -> int:
+    """Do rows of OUT again; rows that are ok are never touched, and what they cost before is kept.
+
+    The file is replaced when the new one is verified. The same command goes on after any stop.
+    """
+    wish = RetryWish(tuple(name.strip() for name in outcome.split(",") if name.strip()), arguments.sets)
+    options = run_options(arguments)
+    summary = carried_out(
+        arguments,
+        lambda: retry_rows(out, wish, options, job_options=JobOptions(concurrency=arguments.concurrency)),
+    )
+    return summary.exit_code

@@ -1,0 +1,163 @@
+"""`try`: buy a few rows spread over the input, look at the answers, and see what all of them would cost.
+
+The rows are the same every time (a fixed seed), so two prompts are compared on equal rows; what a try bought is never
+bought again, neither by another try nor by the run, as long as the request is the same. A try is a small run of its
+own in ``tries/``, so a crash loses nothing of it either.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batcher import __version__
+from batcher.dataset import check_columns
+from batcher.store.chosen_rows import ChosenRows
+from batcher.store.files import storage_errors
+from batcher.store.footer import read_facts
+from batcher.store.lock import RunLock
+from batcher.store.reuse import parquet_answers
+from batcher.store.run_facts import RunFacts
+from batcher.store.unfinished import DirectoryAnswers
+from batcher.verbs.carrying import Round, carry_out
+from batcher.verbs.intake import take_in
+from batcher.verbs.opening import (
+    Site,
+    finish_setting_aside,
+    look,
+    new_run_id,
+    prepare_site,
+    try_sources,
+)
+from batcher.verbs.target import open_target
+from batcher.verbs.wiring import job_mark, published_path, request_builder, settler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from batcher.job import Job
+    from batcher.report import Summary
+    from batcher.store.directory import RunDirectory
+    from batcher.store.reuse import AnswerSource
+    from batcher.verbs.decide import Place
+    from batcher.verbs.options import RunOptions
+
+ROWS = 50
+MOST_ROWS = 10_000
+SEED = 20_260_101
+"""Any fixed number; it must never change, or the rows of a second try are not those of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a try did.
+
+    Attributes:
+        summary: of the tried rows.
+        part: the Parquet file with them.
+        rows_of_all: rows the full run would have.
+        row_indices: positions of the tried rows in the input, ascending.
+    """
+
+    summary: Summary
+    part: Path
+    rows_of_all: int
+    row_indices: tuple[int, ...]
+
+    @property
+    def full_cost_usd(self) -> float | None:
+        """What all rows would cost at the mean of the tried ones; None when no price is known."""
+        bought = self.summary.rows_done - self.summary.reused
+        if self.summary.cost_usd is None or not bought:
+            return None
+        return self.summary.cost_usd / bought * self.rows_of_all
+
+
+def chosen(rows: int, count: int) -> tuple[int, ...]:
+    """The positions to try: `count` of `rows`, spread by the fixed seed, ascending; all when there are no more."""
+    if count >= rows:
+        return tuple(range(rows))
+    return tuple(sorted(random.Random(SEED).sample(range(rows), count)))  # noqa: S311 - a sample, not a secret
+
+
+def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
+    """Buy the answers of a few rows.
+
+    Raises:
+        BatcherError: what stopped it; what was bought is kept and taken over.
+    """
+    with ExitStack() as stack:
+        target = stack.enter_context(open_target(job, options))
+        site = prepare_site(published_path(job.output_path, simulated=target.simulated), options.state)
+        lock = stack.enter_context(
+            RunLock.acquire(site.directory.lock, pid=os.getpid(), host=os.uname().nodename, now=time.time())
+        )
+        finish_setting_aside(site.directory)
+        place = look(site)
+        intake = take_in(job, options, site, known=place.facts)
+        builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
+        check_columns(intake.scan, builder.columns)
+        wanted = intake.wanted_rows(job)
+        row_indices = chosen(wanted, min(count, MOST_ROWS))
+        mark = job_mark(job, intake.scan, identity=target.identity, simulated=target.simulated)
+        number = _next_number(site.directory)
+        directory = site.directory.try_directory(number)
+        part = site.directory.try_part(number)
+        now = time.time()
+        facts = RunFacts(
+            run_id=new_run_id(now),
+            created_at=now,
+            version=__version__,
+            fingerprint=mark.digest,
+            parts=mark.parts,
+            job=job.table,
+            job_name=job.name,
+            scan={},
+            base_url=target.identity,
+            simulated=target.simulated,
+            output=str(part),
+        )
+        sources = _sources(site, place, job)
+        directory.make()
+        facts.write(directory.run_json)
+        summary = carry_out(
+            Round(
+                job=job,
+                site=Site(part, site.state, directory),
+                facts=facts,
+                source=ChosenRows(intake.source(), row_indices),
+                shape=intake.shape,
+                rows=len(row_indices),
+                target=target,
+                options=options,
+                lock=lock,
+                verb="try",
+                row_indices=row_indices,
+                sources=sources,
+            )
+        )
+        with storage_errors("tidying a finished try", directory.path):
+            shutil.rmtree(directory.path)
+        return Trial(summary, part, wanted, row_indices)
+
+
+def _next_number(directory: RunDirectory) -> int:
+    numbers = [int(path.stem) for path in directory.tries.glob("*") if path.stem.isdecimal()]
+    return max(numbers, default=0) + 1
+
+
+def _sources(site: Site, place: Place, job: Job) -> Sequence[AnswerSource]:
+    """Everything bought for this output so far: the run in the making, the output, earlier tries."""
+    settle = settler(job, run_id="")
+    sources: list[AnswerSource] = []
+    if place.facts is not None and not place.is_published:
+        sources.append(DirectoryAnswers(site.directory, settle=settle, run_id=place.facts.run_id))
+    if place.output_exists and read_facts(site.output) is not None:
+        sources.append(parquet_answers(site.output))
+    return [*sources, *try_sources(site.directory, settle=settle)]
