@@ -94,10 +94,13 @@ class Connection(asyncio.Protocol):
         """One step forward in the buffer; False when more bytes are needed."""
         buffer = self._buffer
         if self._head is None:
+            if not buffer:
+                return False
             end = buffer.find(b"\r\n\r\n")
             if end < 0:
-                if len(buffer) > MOST_HEAD_BYTES:
-                    raise NotHttpError("the head is too long")
+                if len(buffer) > MOST_HEAD_BYTES or not buffer[:1].isalpha():
+                    # a TLS client's first bytes would otherwise wait for an empty line for ever
+                    raise NotHttpError("what came does not begin like a request, or its head is too long")
                 return False
             self._head = parse_head(bytes(buffer[:end]))
             del buffer[: end + 4]

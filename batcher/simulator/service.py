@@ -43,6 +43,7 @@ class Exchange:
     """One request on its way through the service.
 
     Attributes:
+        ledger: where it is counted, whatever is reset meanwhile.
         plan: None while it waits in the queue.
         serving: it holds a place of `capacity`.
         over: it has been closed in the ledger.
@@ -51,6 +52,7 @@ class Exchange:
     carrier: Carrier
     call: Call
     entry: Entry
+    ledger: Ledger
     plan: Plan | None = None
     timer: asyncio.TimerHandle | None = None
     serving: bool = False
@@ -87,7 +89,7 @@ class Service:
     def begin(self, carrier: Carrier, head: Head, body: bytes, *, reused: bool) -> Exchange:
         """A request has come whole; sooner or later `carrier.perform` is called, or `end` from outside."""
         call, entry = self._record(head, body, reused=reused, received=True)
-        exchange = Exchange(carrier, call, entry)
+        exchange = Exchange(carrier, call, entry, self.ledger)
         turned = self.script.turn_away(call)
         if turned is not None:
             self._serve(exchange, turned)
@@ -120,7 +122,7 @@ class Service:
         call, entry = self._record(
             head, start, reused=False, received=len(start) >= head.length and not head.chunked
         )
-        exchange = Exchange(carrier, call, entry)
+        exchange = Exchange(carrier, call, entry, self.ledger)
         self._serve(exchange, plan)
         return exchange
 
@@ -139,7 +141,7 @@ class Service:
             exchange.timer.cancel()
         if exchange.plan is None:
             exchange.entry.mode = "abandoned"
-        self.ledger.close(exchange.entry, bytes_written=bytes_written, complete=complete)
+        exchange.ledger.close(exchange.entry, bytes_written=bytes_written, complete=complete)
         if exchange.serving:
             self._serving -= 1
             if self._queue:
@@ -181,7 +183,7 @@ class Service:
 
     def _serve(self, exchange: Exchange, plan: Plan) -> None:
         exchange.plan = plan
-        self.ledger.serve(exchange.entry, exchange.call.digest, plan)
+        exchange.ledger.serve(exchange.entry, exchange.call.digest, plan)
         if plan.latency_s > 0:
             exchange.timer = self._loop.call_later(plan.latency_s, exchange.carrier.perform, exchange)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from itertools import pairwise
@@ -85,6 +87,11 @@ def test_bytes_that_are_no_request_get_400_and_the_door(simulator: Simulator, re
     assert ask(simulator.port, b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n").status == 200
 
 
+def test_tls_client_fails_at_once(simulator: Simulator) -> None:
+    with connect(simulator.port) as sock, pytest.raises(ssl.SSLError):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+
+
 def test_models_and_unknown_routes(simulator: Simulator) -> None:
     assert (
         ask(simulator.port, b"GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n").json["object"] == "list"
@@ -154,6 +161,18 @@ def test_reply_larger_than_the_socket_buffers_is_complete_only_when_read(simulat
     assert simulator.ledger()[0]["complete"] is True
 
 
+def test_answer_in_one_write_is_complete_only_when_it_left(simulator: Simulator) -> None:
+    simulator.control(max_sentences=2000)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # otherwise the kernel swallows it
+        sock.connect(("127.0.0.1", simulator.port))
+        sock.sendall(post(chat("row 1", n=128)))
+        sock.recv(1000)
+        assert simulator.ledger()[0]["complete"] is False
+        read_all(sock)
+    assert simulator.ledger()[0]["complete"] is True
+
+
 @pytest.mark.parametrize("k", [0, 1, 5])
 def test_fail_after_lets_exactly_k_answers_pass_until_reconfigured(simulator: Simulator, k: int) -> None:
     simulator.control(fail_after={"unauthorized": k})
@@ -203,6 +222,30 @@ def test_capacity_queues_in_order_and_serves_only_so_many(simulator: Simulator) 
     replied = [entry["replied_at"] for entry in simulator.ledger()]
     assert replied == sorted(replied)
     assert all(later - earlier >= 0.009 for earlier, later in pairwise(replied))
+
+
+def test_fail_after_holds_for_requests_that_waited_in_the_queue(simulator: Simulator) -> None:
+    simulator.control(capacity=1, latency="fixed:0.3", fail_after={"unauthorized": 2})
+    socks = [connect(simulator.port) for _ in range(3)]
+    for row, sock in enumerate(socks):
+        sock.sendall(post(chat(f"row {row}")))
+        while simulator.totals()["requests"] <= row:  # all arrive before the second answer is begun
+            pass
+    assert [read_all(sock).status for sock in socks] == [200, 200, 401]
+    for sock in socks:
+        sock.close()
+
+
+def test_reset_forgets_also_what_is_still_in_flight(simulator: Simulator) -> None:
+    simulator.control(latency="fixed:0.05")
+    with connect(simulator.port) as sock:
+        sock.sendall(post(chat("row 1")))
+        while simulator.totals()["requests"] == 0:
+            pass
+        simulator.reset()
+        assert read_all(sock).status == 200
+    totals = simulator.totals()
+    assert (totals["requests"], totals["in_flight"], totals["complete"], totals["modes"]) == (0, 0, 0, {})
 
 
 def test_request_that_left_the_queue_is_not_paid(simulator: Simulator) -> None:
@@ -302,6 +345,16 @@ def test_it_ends_when_its_parent_is_killed_but_not_by_ctrl_c() -> None:
         read_all(sock)  # ends when the simulator does; the socket's timeout is the test's
     parent.stdin.close()
     parent.stdout.close()
+
+
+def test_it_ends_with_its_standard_input() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batcher.simulator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert orjson.loads(process.stdout.readline())["port"] > 0
+    process.communicate(b"", timeout=10)
+    assert process.returncode == 0
 
 
 def test_bad_configuration_does_not_start() -> None:
