@@ -136,14 +136,24 @@ class Wire:
 
 
 class Body(httpx.AsyncByteStream):
-    """A request body, in pieces when it is large."""
+    """A request body, in pieces when it is large.
+
+    An iterator and no generator: a write that fails leaves it half used, and trio complains of such generators.
+    """
 
     def __init__(self, body: bytes) -> None:
         self._body = body
+        self._start = 0
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._start >= len(self._body):
+            raise StopAsyncIteration
         if len(self._body) <= PIECE_BYTES:
-            yield self._body
-            return
-        for start in range(0, len(self._body), PIECE_BYTES):
-            yield self._body[start : start + PIECE_BYTES]
+            self._start = len(self._body)
+            return self._body
+        piece = self._body[self._start : self._start + PIECE_BYTES]
+        self._start += PIECE_BYTES
+        return piece
