@@ -177,6 +177,21 @@ def test_who_waits_for_durability_does_not_wait_for_the_clock(tmp_path: Path) ->
     running(bench, main)
 
 
+def test_a_waiters_commit_does_not_delay_the_next_one_by_number(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    async def main() -> None:
+        bench.journal.append(a_reply(0))
+        await trio.testing.wait_all_tasks_blocked()  # the task now waits for its clock
+        await bench.commit.committed(bench.journal)
+        for row in range(256):
+            bench.journal.append(a_reply(row))
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.disk.synced == 2
+
+    running(bench, main)
+
+
 def test_many_waiters_share_their_syncs(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
 
@@ -292,6 +307,29 @@ def test_a_failure_comes_out_of_the_task_and_of_every_waiter(tmp_path: Path) -> 
     virtually(main)
     assert sorted(raised) == ["task", *["waiter"] * 5]
     assert [bench.replies(row) for row in range(6)] == [1] * 6  # a process that dies now loses none of them
+
+
+def test_a_failure_that_a_waiter_meets_ends_the_task_without_waiting_for_the_clock(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, FaultyDisk(failing_syncs=frozenset({1, 2})))
+    ended_at: list[float] = []
+
+    async def task() -> None:
+        with pytest.raises(StorageError):
+            await bench.commit.run()
+        ended_at.append(anyio.current_time())
+
+    async def main() -> None:
+        begun_at = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(task)
+            bench.journal.append(a_reply(0))
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(StorageError):
+                await bench.commit.committed(bench.journal)
+        assert ended_at == [begun_at]
+        bench.journal.close()
+
+    virtually(main)
 
 
 def test_a_failure_of_one_journal_leaves_no_other_unsynced(tmp_path: Path) -> None:

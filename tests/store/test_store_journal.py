@@ -209,6 +209,21 @@ def test_after_a_failed_sync_the_tail_stands_synced_in_a_new_file(tmp_path: Path
     assert records_in(journal.path) == [a_reply(2), a_reply(3), a_reply(4)]
 
 
+def test_after_a_failed_sync_a_record_that_does_not_fit_is_taken_back_in_the_new_file(tmp_path: Path) -> None:
+    disk = FaultyDisk(failing_syncs=frozenset({2}))
+    journal = Journal.create(tmp_path / FIRST, disk=disk)
+    for row in (1, 2):
+        journal.append(a_reply(row))
+        journal.sync()
+    disk.room = 20
+    with pytest.raises(StorageError):
+        journal.append(a_reply(3))
+    disk.room = None
+    journal.append(a_reply(4))
+    journal.close()
+    assert records_in(journal.path) == [a_reply(2), a_reply(4)]
+
+
 def test_a_second_failed_sync_in_a_row_is_told_and_loses_nothing(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / FIRST, disk=FaultyDisk(failing_syncs=frozenset({1, 2})))
     journal.append(a_reply(1))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -96,6 +97,22 @@ def test_a_lock_file_that_was_deleted_under_a_holder_does_not_lock_the_new_one(p
         path.unlink()
         with acquire(path):
             pass
+
+
+def test_a_file_that_is_deleted_between_opening_and_locking_is_not_taken_for_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = fcntl.flock, []
+
+    def deleted_once(fd: int, kind: int) -> None:
+        calls.append(kind)
+        if len(calls) == 1:
+            path.unlink()
+        real(fd, kind)
+
+    monkeypatch.setattr(fcntl, "flock", deleted_once)
+    with acquire(path), pytest.raises(RunLocked):
+        acquire(path)
 
 
 def test_a_folder_that_cannot_hold_a_lock_is_a_storage_error(path: Path) -> None:
