@@ -190,7 +190,9 @@ def test_an_overlong_line_is_a_problem_and_is_never_held(path: Path, monkeypatch
     assert set(reasons) == {1, 3}
     assert f"{len(long) - 1:,} bytes" in reasons[1]
     assert "incomplete" in reasons[3]
-    assert max(len(line) for group in _groups(path) for line in group.lines) < 100
+    groups = _groups(path)
+    assert max(len(line) for group in groups for line in group.lines) < 100
+    assert [path.read_bytes()[group.offset :][:8] for group in groups] == [GOOD[:8], long[:8]] * 2
 
 
 def _groups(path: Path) -> list[lines_module.LineGroup]:

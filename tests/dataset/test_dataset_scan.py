@@ -17,6 +17,8 @@ from batcher.errors import Conflict, DatasetError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batcher.ports import RowSource
+
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +58,13 @@ def test_every_row_is_found_from_anywhere(tmp_path: Path, codec: str, small_bloc
     assert set(problems(found)) == set(range(5, 1_000, 97))
     for start in [*range(0, 1_000, 37), 998, 999, 1_000]:
         assert read(found, first_row=start, rows_per_slice=100) == whole[start:]
+
+
+def test_a_source_is_what_the_store_asks_for(tmp_path: Path) -> None:
+    source: RowSource = open_source(scanned(write(tmp_path / "a.jsonl", '{"p": 1}\n')))
+    assert source.rows == 1
+    assert source.schema.names == ["p"]
+    assert [piece.batch.num_rows for piece in source.slices(first_row=0)] == [1]
 
 
 def test_seeking_over_several_files_keeps_the_numbers(tmp_path: Path) -> None:
