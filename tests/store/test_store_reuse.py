@@ -83,11 +83,12 @@ def test_every_answer_serves_one_row_in_the_order_of_the_sources(
             assert (None if taken is None else taken.values["response_id"]) == expected
 
 
-def test_many_answers_to_one_request_are_served_in_a_moment(tmp_path: Path) -> None:
+def test_many_answers_to_one_request_are_served_without_passing_the_taken_ones_again(tmp_path: Path) -> None:
     answers = [answer(1, f"id{place}") for place in range(20_000)]
     with ReuseIndex.build(tmp_path, [Listed("s", answers)]) as index:
         served = [index.take(hash_of(1)) for _ in range(20_000)]
         assert [taken.values["response_id"] for taken in served if taken] == [f"id{n}" for n in range(20_000)]
+        assert index._steps[0] == 19_999  # the first leads straight to the last that was free
         assert index.take(hash_of(1)) is None
 
 
