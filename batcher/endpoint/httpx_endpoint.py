@@ -213,7 +213,7 @@ class HttpxEndpoint:
         if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
             arrived.status, arrived.chunks = 407, [f"the proxy says: {error}".encode()]
             return None
-        if wire.received and wire.first_write_at is not None:
+        if wire.received:
             saved = salvage(wire.raw)
             if saved is not None:
                 arrived.status, arrived.headers, arrived.chunks = (

@@ -86,6 +86,8 @@ class Wire:
 
     async def _read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's form
         data: bytes = await self._read_on(max_bytes, timeout)
+        if self._head is None:  # a proxy's word on the tunnel is no part of the reply
+            return data
         self.received += len(data)
         if data:
             self._raw.append(data)

@@ -574,6 +574,23 @@ async def test_a_request_through_a_tunnel_arrives(certificate: Path) -> None:
     assert b"Bearer sk-test" in seen[0]
 
 
+async def test_a_refused_certificate_inside_a_tunnel_is_no_reply_of_the_proxy(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def handler(peer: Peer) -> None:
+        peer.request()
+        peer.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        context.wrap_socket(peer.sock, server_side=True).close()
+
+    with WireServer(handler) as proxy:
+        environ = {"https_proxy": f"127.0.0.1:{proxy.port}"}
+        endpoint = HttpxEndpoint(parse_address("https://api.example/v1"), KEY, environ=environ)
+        reply = await once(endpoint)
+    assert faulty(reply) == (FaultKind.TLS, Progress.NOT_SENT)
+    assert (reply.status, reply.body) == (None, b"")
+
+
 # --- the key ---
 
 
