@@ -1,12 +1,11 @@
 """The one line in which attempts wait for a slot; retries stand in front of first attempts.
 
-Only the head of the line asks `admit()`, so a reply wakes one waiter and not a thousand. An empty line costs nothing:
-the first question is asked before anybody queues.
+Only for the head of the line is `admit()` asked, so a reply does not wake a thousand waiters. An empty line costs
+nothing: the first question is asked before anybody queues.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,15 @@ class Abandoned(Exception):
 
 
 class _Ticket:
-    __slots__ = ("event", "request")
+    """One attempt that waits. `scope` ends its wait at the time the flow named, while it heads the line."""
+
+    __slots__ = ("admitted", "event", "request", "scope")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.event = anyio.Event()
+        self.scope = anyio.CancelScope()
+        self.admitted = False
 
 
 class Turnstile:
@@ -59,10 +62,19 @@ class Turnstile:
         await self._queue(_Ticket(request), self._retries if retrying else self._firsts)
 
     def leave(self) -> None:
-        """A slot came free, or the flow's state changed: let the head of the line ask again."""
-        head = self._head()
-        if head is not None:
-            head.event.set()
+        """A slot came free, or the flow's state changed: admit as many of the line as may go now.
+
+        Whoever leaves serves the line, in one go: were each waiter woken to ask for itself and to wake the next, new
+        arrivals would join as fast as the line moves, and slots would stand empty beside it.
+        """
+        while not self._closed and (ticket := self._head()) is not None:
+            decision = admit(self._flow, ticket.request, anyio.current_time())
+            if not isinstance(decision, Send):
+                ticket.scope.deadline = decision.until
+                return
+            (self._retries or self._firsts).popleft()
+            ticket.admitted = True
+            ticket.event.set()
 
     def close(self) -> None:
         """Nothing is admitted any more; whoever waits is abandoned."""
@@ -81,17 +93,20 @@ class Turnstile:
     async def _queue(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
         line.append(ticket)
         try:
-            while not self._closed:
-                until = math.inf
-                if self._head() is ticket:
-                    decision = admit(self._flow, ticket.request, anyio.current_time())
-                    if isinstance(decision, Send):
-                        return
-                    until = decision.until
-                with anyio.CancelScope(deadline=until):
+            self.leave()  # it may head the line now, and then needs a time to ask again
+            while not (ticket.admitted or self._closed):
+                with ticket.scope:
                     await ticket.event.wait()
-                ticket.event = anyio.Event()
+                if ticket.scope.cancelled_caught:
+                    ticket.scope = anyio.CancelScope()
+                    self.leave()
+        except BaseException:
+            if ticket.admitted:
+                self._flow.on_done(anyio.current_time())
+            raise
         finally:
-            line.remove(ticket)
+            if not ticket.admitted:
+                line.remove(ticket)
             self.leave()
-        raise Abandoned
+        if not ticket.admitted:
+            raise Abandoned

@@ -11,7 +11,7 @@ from batcher import __version__
 from batcher.dataset import check_columns
 from batcher.report import Summary
 from batcher.store.lock import RunLock
-from batcher.store.part import Totals
+from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
 from batcher.store.run_facts import RunFacts
 from batcher.verbs.carrying import Round, carry_out
@@ -152,8 +152,6 @@ def _finished(job: Job, site: Site, place: Place, options: RunOptions) -> Summar
 
 def totals_of(path: Path) -> Totals:
     """Totals of a published output, read from it row group by row group."""
-    from batcher.store.part import open_part
-
     totals = Totals()
     with open_part(path) as file:
         for number in range(file.num_row_groups):
