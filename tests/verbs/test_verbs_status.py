@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from batcher.simulator.launch import Simulator
     from batcher.verbs.run_status import RunStatus
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*MemoryObject:pytest.PytestUnraisableExceptionWarning"  # a stopped run leaves its streams to the collector
-)
-
 
 @pytest.fixture(scope="module")
 def shared_simulator() -> Iterator[Simulator]:
