@@ -162,9 +162,13 @@ class RunStore:
 
     async def run_background(self, on_failure: Callable[[BaseException], None]) -> None:
         """Commit, cut and seal until cancelled; a failure is told to `on_failure`, and the others go on."""
-        async with anyio.create_task_group() as tasks:
-            for job in (self._commit.run, self._cut_shards, self._seal_shards):
-                tasks.start_soon(self._guarded, job, on_failure)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for job in (self._commit.run, self._cut_shards, self._seal_shards):
+                    tasks.start_soon(self._guarded, job, on_failure)
+        finally:
+            for stream in (self._cut_in, self._cut_out, self._seal_in, self._seal_out):
+                stream.close()
 
     async def _guarded(
         self, job: Callable[[], Awaitable[None]], on_failure: Callable[[BaseException], None]
@@ -296,7 +300,13 @@ class RunStore:
         if cut is None:
             return None
         self._record(
-            ShardOpen(number, first_row=cut.first_row, rows=cut.rows, input_bytes=cut.size, input_checksum="")
+            ShardOpen(
+                number,
+                first_row=cut.first_row,
+                rows=cut.rows,
+                input_bytes=cut.size,
+                input_checksum=cut.checksum,
+            )
         )
         return open_shard(number, cut.first_row, cut.rows, self._plan.selected)
 
