@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.errors import Conflict, JobError
 from batcher.store.directory import RunDirectory, run_directory
@@ -43,6 +43,41 @@ def find_runs(path: Path | None, state: Path | None) -> list[RunDirectory]:
     if not of_output and not path.exists():
         raise JobError(f"{path} does not exist", hint="name a folder, or the output of a run")
     return of_output
+
+
+class Place(NamedTuple):
+    """One run's place; either may be missing on the disk, not both."""
+
+    directory: RunDirectory
+    output: Path
+
+
+def place_of(out: Path | None, state: Path | None) -> Place:
+    """The one run that is meant.
+
+    Args:
+        out: an output, which need not exist yet, or a run directory; a folder with one run below it, None for the
+            working directory.
+        state: the shared state folder, if there is one.
+
+    Raises:
+        JobError: there is none, or there are several.
+        Conflict: a run directory of another version, or edited by hand.
+    """
+    if out is None or out.is_dir():
+        runs = find_runs(out, state)
+        if len(runs) != 1:
+            where = (out or Path()).absolute()
+            names = ", ".join(output_of(each, None).name for each in runs[:5])
+            told = f"{len(runs)} runs are below {where}: {names}" if runs else f"no run is below {where}"
+            raise JobError(told, hint="name the output")
+        return Place(runs[0], output_of(runs[0], RunFacts.read(runs[0].run_json)))
+    out = out.absolute()
+    choices = [run_directory(out, state), run_directory(out)]
+    directory = next((each for each in choices if each.path.is_dir()), choices[0])
+    if not out.exists() and not directory.run_json.exists():
+        raise JobError(f"{out} does not exist, and no run is making it", hint=did_you_mean(out))
+    return Place(directory, out)
 
 
 def output_of(directory: RunDirectory, facts: RunFacts | None) -> Path:
