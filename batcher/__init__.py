@@ -4,7 +4,7 @@ Public API: `Job`, `run`, `__version__`. The house, from the door inwards:
 
     records errors ports   the words everybody shares: domain records, exceptions with exit codes, the Protocols
     cli         one file per verb: argv -> call -> exit code; no logic
-    run         composition root: opens the parts, connects them, closes them
+    verbs       composition root: what each verb does; opens the parts, connects them, closes them
     engine      one row from request to outcome (attempt), all rows at once (dispatch), shutdown
     job         what the user wrote: typed job, TOML loading, fingerprint and its diff
     dataset     rows in: JSONL, Parquet, OpenAI Batch lines; scan, stream, seek
@@ -17,6 +17,31 @@ Public API: `Job`, `run`, `__version__`. The house, from the door inwards:
     simulator   an OpenAI-compatible endpoint with faults, on loopback, for demos and tests
 
 Data walks left to right, once: dataset -> chat -> engine (policy, endpoint) -> store -> report.
+
+`batcher.run` is a function, so the composition root is the room `verbs` and not a module `run`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batcher.job import Job
+    from batcher.verbs.api import run
+
+__all__ = ["Job", "__version__", "run"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`Job` and `run`, imported when they are first used: `import batcher` costs nothing."""
+    if name == "Job":
+        from batcher.job import Job
+
+        return Job
+    if name == "run":
+        from batcher.verbs.api import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -171,9 +171,9 @@ def test_libraries_stay_in_their_rooms() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_asyncio_is_named_only_by_the_simulator() -> None:
-    wrong = [each for each in all_imports() if each.module.split(".")[0] == "asyncio"]
-    assert [each for each in wrong if not each.file.startswith("simulator/")] == []
+def test_asyncio_is_named_only_by_the_simulator_and_where_a_callers_loop_is_looked_for() -> None:
+    named = {each.file for each in all_imports() if each.module.split(".")[0] == "asyncio"}
+    assert {file for file in named if not file.startswith("simulator/")} == {"verbs/api.py"}
 
 
 def test_imports_stand_at_the_top_but_at_the_lazy_doors() -> None:
@@ -207,10 +207,12 @@ def test_modules_and_functions_stay_small_or_give_a_reason() -> None:
 
 def test_broad_excepts_stand_only_at_the_two_boundaries_and_the_stores_background() -> None:
     allowed = {"cli/boundary.py", "engine/dispatch.py", "store/run_store.py"}
-    allowed |= {"dataset/sources.py"}  # removes half a copy, then raises on
+    allowed |= {"verbs/api.py"}  # hands what a thread raised to its caller
     found = set()
     for path in files():
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler) and isinstance(node.body[-1], ast.Raise):
+                continue  # puts something back, then raises on
             if isinstance(node, ast.ExceptHandler) and (
                 node.type is None
                 or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})

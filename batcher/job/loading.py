@@ -123,6 +123,13 @@ class Job:
     prices: Mapping[str, PriceTable]
     table: Mapping[str, object] = field(repr=False)
 
+    @classmethod
+    def load(
+        cls, path: str | Path, *, sets: Sequence[str] = (), variables: Mapping[str, str] | None = None
+    ) -> Job:
+        """Read and check a job file; see `load_job`. Raises JobError."""
+        return load_job(Path(path), sets=sets, variables=variables)
+
     @property
     def output_path(self) -> Path:
         """Where the Parquet file goes, absolute."""
