@@ -36,7 +36,7 @@ def find_runs(path: Path | None, state: Path | None) -> list[RunDirectory]:
     if _is_run(path):
         return [RunDirectory(path)]
     if path.is_dir():
-        shared = _listed(state.absolute()) if state is not None else ()
+        shared = listed(state.absolute()) if state is not None else ()
         found = set(_below(path)) | {each for each in shared if is_anywhere or _leads_below(each, path)}
         return [RunDirectory(each) for each in sorted(found)]
     of_output = [each for each in _of_output(path, state) if each.path.is_dir()]
@@ -104,16 +104,16 @@ def _of_output(output: Path, state: Path | None) -> Iterator[RunDirectory]:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    yield from _listed(path)
+    yield from listed(path)
     for folder, names, _ in os.walk(path):
         if STATE_NAME in names:
-            yield from _listed(Path(folder) / STATE_NAME)
+            yield from listed(Path(folder) / STATE_NAME)
         names[:] = sorted(
             name for name in names if not name.startswith(".") and not name.endswith(RUN_SUFFIX)
         )
 
 
-def _listed(state: Path) -> Iterator[Path]:
+def listed(state: Path) -> Iterator[Path]:
     """The run directories that stand directly in a folder."""
     try:
         yield from (each for each in state.iterdir() if _is_run(each))
