@@ -4,6 +4,10 @@
     attempt     one attempt: admitted, intended, exchanged, journalled, judged
     turnstile   the one line in which everybody waits for a slot; retries stand in front
     dispatch    long-lived workers for first attempts, a bounded number of retry tasks, stopping
+    supply      the store's rows, one at a time
+    seats       how many failed rows may wait
+    circumstances   what the run knows around a row's failure, and what that is charged to
+    fatal       rows that failed of what stopped the run, to be pending again
     settle      pure: from a row's journalled history to its output values
     tally       what the run has done so far, for progress and summary
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batcher.chat.reading import read
-from batcher.policy import Action, Context, Paid, RowFacts, attempt_timeout_s, classify
-from batcher.records import IntentRecord, Outcome, Progress, VoidRecord
+from batcher.engine.circumstances import charged
+from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
+from batcher.records import IntentRecord, Outcome, VoidRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from batcher.engine.life import RowLife
     from batcher.engine.tally import Tally
     from batcher.engine.turnstile import Turnstile
-    from batcher.policy import FlowState, RowLimits, Verdict
+    from batcher.policy import FlowState, RowFacts, RowLimits, Verdict
     from batcher.ports import Endpoint, Store
-    from batcher.records import Reply
+    from batcher.records import Reading, Reply
 
 VOIDS_PER_ROW = 3
 """Void records written for one row; after that an intent stays open, so a storm of refusals cannot fill the disk."""
@@ -36,8 +37,10 @@ class Attempts:
     Attributes:
         wall: seconds since the epoch, for dates that servers send.
         timeout_s: the user's attempt timeout, or None for the rule in `attempt_timeout_s`.
-        facts: what the run knows around a row, for its R budget.
-        observe: told every verdict; may stop the run.
+        successes: rows answered ok by an exchange of this session so far.
+        sending: told before every dispatch.
+        facts: what the run knows around a row that just failed.
+        observe: told every verdict; True when this one stopped the run.
     """
 
     store: Store
@@ -48,17 +51,21 @@ class Attempts:
     limits: RowLimits
     wall: Callable[[], float]
     timeout_s: float | None
+    successes: Callable[[], int]
+    sending: Callable[[], None]
     facts: Callable[[RowLife], RowFacts]
-    observe: Callable[[RowLife, Verdict], None]
+    observe: Callable[[RowLife, Verdict], bool]
 
     async def make(self, life: RowLife) -> Verdict:
         """Make one attempt; the verdict's action is RETRY (or PARK) only while the row's budgets allow another.
+
+        The action is STOP for every reply that stopped the run, whatever else it said: the row stays pending.
 
         Raises:
             Abandoned: the run is stopping; nothing was sent.
             StorageError: the journal cannot be written; the intent on disk tells what may have been paid.
         """
-        await self.turnstile.enter(life.request, retrying=life.attempts > 0)
+        await self.turnstile.enter(life.request, retrying=life.failures > 0)
         self.tally.in_flight += 1
         try:
             reply = await self._exchange(life)
@@ -78,57 +85,64 @@ class Attempts:
                 IntentRecord(life.request.row_index, life.request.request_hash, attempts=life.attempts)
             )
             life.open_intent = True
+        self.sending()
         self.flow.on_sent(now)
         self.tally.attempts += 1
         timeout = attempt_timeout_s(life.request.max_tokens, timeout_s=self.timeout_s)
         return await self.endpoint.exchange(life.request, deadline=now + timeout)
 
     async def _judge(self, life: RowLife, reply: Reply) -> Verdict:
-        kept = _surely_worth_keeping(reply)
+        kept = reply.status is not None and 200 <= reply.status < 300
         if kept:
             await self.store.keep(life.reply_record(reply))
         reading = read(reply) if reply.status is not None else None
-        context = Context(
-            successes=self.tally.outcomes[Outcome.OK], own_model=life.request.own_model, now=self.wall()
-        )
-        verdict = classify(reply, reading, context)
+        verdict = classify(reply, reading, self._context(life))
         if verdict.paid is not Paid.NO and not kept:
             await self.store.keep(life.reply_record(reply))
             kept = True
         if kept:
-            life.open_intent = False
-            life.paid_attempts += 1
-            life.ambiguous += verdict.paid is Paid.AMBIGUOUS
+            life.paid(is_ambiguous=verdict.paid is Paid.AMBIGUOUS)
         elif life.open_intent and life.voids < VOIDS_PER_ROW:
-            self.store.void(VoidRecord(life.request.row_index, attempts=life.attempts))
-            life.open_intent = False
-            life.voids += 1
-        life.reply, life.verdict = reply, verdict
-        now = anyio.current_time()
-        self.flow.on_verdict(verdict, now)
+            void_intent(self.store, life)
+        return self._told(life, reply, reading, verdict)
+
+    def _context(self, life: RowLife) -> Context:
+        return Context(
+            successes=self.successes(),
+            own_model=life.request.own_model,
+            now=self.wall(),
+            refused_before=life.budget.refusals,
+        )
+
+    def _told(self, life: RowLife, reply: Reply, reading: Reading | None, verdict: Verdict) -> Verdict:
+        """Tell flow, tally and run of a verdict; a row that waits keeps no body in memory."""
+        life.reply, life.verdict = replace(reply, body=b""), verdict
+        self.flow.on_verdict(verdict, anyio.current_time())
         self.tally.judged(verdict, reading, life.request.model)
-        self.observe(life, verdict)
+        if self.observe(life, verdict):
+            return replace(verdict, action=Action.STOP, outcome=None)
         return verdict
 
     def _within_budget(self, life: RowLife, verdict: Verdict) -> Verdict:
         if verdict.action not in {Action.RETRY, Action.PARK}:
             return verdict
-        life.budget = life.budget.after(verdict, self.facts(life))
+        life.budget = life.budget.after(*charged(verdict, self.facts(life)))
         life.failures += 1
         life.last_attempt_at = anyio.current_time()
         reason = life.budget.exhausted(self.limits)
         if reason is None:
             return verdict
+        is_refused = reason == "throttled" and Charge.T in verdict.charges
         return replace(
             verdict,
             action=Action.FAIL,
             outcome=Outcome.FAILED,
-            error_type=reason if reason == "throttled" else verdict.error_type,
+            error_type=reason if is_refused else verdict.error_type,
         )
 
 
-def _surely_worth_keeping(reply: Reply) -> bool:
-    """Whether the reply may have been paid for whatever it says, so that it is journalled before it is read."""
-    if reply.status is None:
-        return reply.progress in {Progress.SENT, Progress.CUT}
-    return 200 <= reply.status < 300
+def void_intent(store: Store, life: RowLife) -> None:
+    """Write down that the row's last attempt was certainly not paid. Raises StorageError."""
+    store.void(VoidRecord(life.request.row_index, attempts=life.attempts))
+    life.open_intent = False
+    life.voids += 1

@@ -3,21 +3,25 @@
 A worker that meets a failed row hands it to a retry task and takes the next row, so a dead row never eats a slot; when
 all retry seats are taken, workers take no new rows. Stopping (a signal, a fatal error, a bug) admits nothing new, lets
 the paid requests in flight come home, and only then raises; `abandon` cancels those too. What was not sent stays
-pending: it is not a result.
+pending, and so does what was answered by the reply that stopped the run: neither is a result.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 
-from batcher.engine.attempt import Attempts
+from batcher.engine.attempt import Attempts, void_intent
+from batcher.engine.circumstances import Circumstances
+from batcher.engine.fatal import Cause, UnpaidFailures, cause_of
 from batcher.engine.life import RowLife
+from batcher.engine.seats import Seats, retry_seats
+from batcher.engine.supply import Supply
 from batcher.engine.turnstile import Abandoned, Turnstile
-from batcher.errors import BatcherError
+from batcher.errors import StorageError
 from batcher.policy import Action, RowFacts, Stop, wait_for
 from batcher.policy import Warning as RunWarning
 from batcher.records import ANSWERED, EndRecord, Outcome, Problem
@@ -29,24 +33,19 @@ if TYPE_CHECKING:
     from batcher.engine.tally import Tally
     from batcher.policy import FlowState, RowLimits, Verdict, Watch
     from batcher.ports import Endpoint, RequestBuilder, Store
-    from batcher.records import InputRow, Request
+    from batcher.records import Request
 
 AGAIN = frozenset({Action.RETRY, Action.PARK})
-ROWS_BETWEEN_CHECKPOINTS = 64
-"""Rows that end without an exchange (invalid, taken over) before a worker lets the event loop breathe."""
-REOPENABLE = 65_536
-"""Unpaid failed rows remembered per cause, to make them pending again when that cause turns out to be fatal."""
-
-
-def retry_seats(concurrency: int) -> int:
-    """How many failed rows may wait for another attempt; beyond it no new rows are taken."""
-    return max(64, 4 * concurrency)
+UNSENT_PER_TURN = 256
+"""Rows that may end without an exchange (invalid, taken over) in one turn of the event loop, all workers together: at
+about 50 us each, timers and signals are never more than some 15 ms late."""
 
 
 class Engine:
     """Runs all rows of a store to their end.
 
-    `run` is called once. `stop` and `abandon` may be called from any task of the same event loop.
+    Made inside the event loop; `run` is called once. `stop` and `abandon` may be called from any task of that loop,
+    before `run` too.
     """
 
     def __init__(
@@ -66,12 +65,15 @@ class Engine:
     ) -> None:
         self._store = store
         self._builder = builder
-        self._flow = flow
         self._watch = watch
         self._tally = tally
         self._concurrency = concurrency
+        self._max_paid_attempts = limits.max_paid_attempts
         self._rng = rng
         self._turnstile = Turnstile(flow)
+        self._supply = Supply(store)
+        self._seats = Seats(retry_seats(concurrency))
+        self._around = Circumstances()
         self._attempts = Attempts(
             store=store,
             endpoint=endpoint,
@@ -81,6 +83,8 @@ class Engine:
             limits=limits,
             wall=wall,
             timeout_s=timeout_s,
+            successes=lambda: self._around.ok,
+            sending=self._sending,
             facts=self._facts,
             observe=self._observe,
         )
@@ -90,13 +94,15 @@ class Engine:
             wait=self._backoff,
             sleep=self._pause,
         )
-        self._chunk: deque[InputRow] = deque()
-        self._exhausted = False
+        self._scope = anyio.CancelScope()
+        self._tasks = anyio.create_task_group()
+        self._first_sent = anyio.Event()
+        self._stopping = anyio.Event()
+        self._patience = anyio.CancelScope()
         self._stopped_by: BaseException | None = None
-        self._unpaid_failures: dict[str, deque[int]] = {}
+        self._fatal: Cause | None = None
+        self._unpaid_failures = UnpaidFailures()
         self._live = 0
-        self._answers = 0
-        self._failed_since_answer: Counter[int] = Counter()
 
     # --- from outside ---
 
@@ -105,17 +111,12 @@ class Engine:
 
         Raises:
             BatcherError: what stopped the run, after everything in flight came home (or was abandoned).
+            Exception: a bug, likewise.
         """
-        self._feeding = anyio.Lock()
-        self._feed_scope = anyio.CancelScope()
-        self._seats = anyio.Semaphore(retry_seats(self._concurrency))
-        self._stopping = anyio.Event()
-        self._all_done = anyio.Event()
         if self._stopped_by is None:
-            with anyio.CancelScope() as self._scope:
-                async with anyio.create_task_group() as self._tasks:
+            with self._scope:
+                async with self._tasks:
                     self._live = self._concurrency
-                    self._watch.start(anyio.current_time())
                     self._tasks.start_soon(self._watch_for_success)
                     for _ in range(self._concurrency):
                         self._tasks.start_soon(self._worker)
@@ -128,13 +129,15 @@ class Engine:
         if self._stopped_by is not None:
             return
         self._stopped_by = why
-        if hasattr(self, "_stopping"):
-            self._stopping.set()
-            self._turnstile.close()
-            self._feed_scope.cancel()
+        self._stopping.set()
+        self._turnstile.close()
+        self._supply.close()
 
     def abandon(self) -> None:
-        """Cancel what is in flight too; the intents on disk say what may have been paid for."""
+        """After `stop`: cancel what is in flight too; the intents on disk say what may have been paid for."""
+        assert self._stopped_by is not None, (
+            "cancelled without a reason, run would return as if all were done"
+        )
         self._scope.cancel()
 
     @property
@@ -144,6 +147,7 @@ class Engine:
 
     @property
     def stopped_by(self) -> BaseException | None:
+        """Why nothing new is sent any more; None while the run goes on."""
         return self._stopped_by
 
     # --- rows ---
@@ -159,23 +163,24 @@ class Engine:
             self._leave()
 
     async def _work(self) -> None:
-        quick = 0
-        while (row := await self._next_row()) is not None:
+        unsent, most_unsent = 0, max(1, UNSENT_PER_TURN // self._concurrency)
+        while (row := await self._supply.next()) is not None:
             request = self._builder.build(row)
-            if await self._ended_unsent(request):
-                quick += 1
-                if quick % ROWS_BETWEEN_CHECKPOINTS == 0:
+            if isinstance(request, Problem) or await self._took_over(request):
+                if isinstance(request, Problem):
+                    await self._end_invalid(request)
+                unsent += 1
+                if unsent % most_unsent == 0:
                     await anyio.lowlevel.checkpoint()
                 continue
-            assert not isinstance(request, Problem)
             life = self._begin(request)
             verdict = await self._attempts.make(life)
-            if verdict.action in AGAIN:
-                await self._seats.acquire()
-                self._live += 1
-                self._tasks.start_soon(self._retry, life)
-            else:
+            if verdict.action not in AGAIN:
                 await self._settle(life, verdict)
+                continue
+            await self._seats.take()
+            self._live += 1
+            self._tasks.start_soon(self._retry, life)
 
     async def _retry(self, life: RowLife) -> None:
         try:
@@ -185,76 +190,68 @@ class Engine:
             verdict: Verdict = await self._retrying.copy()(self._attempts.make, life)
             await self._settle(life, verdict)
         except Abandoned:
-            pass
+            self._put_back(life)
         except Exception as error:  # noqa: BLE001 - the attempt boundary, as in _worker
             self.stop(error)
         finally:
-            self._seats.release()
+            self._seats.give()
             self._leave()
 
-    async def _next_row(self) -> InputRow | None:
-        while not self._chunk:
-            if self._exhausted or self._stopped_by is not None:
-                return None
-            async with self._feeding:
-                await self._feed()
-        return self._chunk.popleft() if self._stopped_by is None else None
+    async def _end_invalid(self, problem: Problem) -> None:
+        end = EndRecord(
+            row_index=problem.row_index,
+            outcome=Outcome.INVALID,
+            error_type=problem.error_type,
+            error_message=problem.message,
+            custom_id=problem.custom_id,
+        )
+        await self._store.finish(problem.row_index, Outcome.INVALID, end)
+        self._tally.ended(Outcome.INVALID, end)
 
-    async def _feed(self) -> None:
-        if self._chunk or self._exhausted or self._stopped_by is not None:
-            return  # somebody else did, while this worker waited for its turn
-        with self._feed_scope:
-            rows = await self._store.next_rows()
-            if rows is None:
-                self._exhausted = True
-            else:
-                self._chunk.extend(rows)
-
-    async def _ended_unsent(self, request: Request | Problem) -> bool:
-        """End a row that needs no exchange: unusable, or answered before."""
-        if isinstance(request, Problem):
-            end = EndRecord(
-                row_index=request.row_index,
-                outcome=Outcome.INVALID,
-                error_type=request.error_type,
-                error_message=request.message,
-                custom_id=request.custom_id,
-            )
-            self._tally.ended(Outcome.INVALID, end)
-            await self._store.finish(request.row_index, Outcome.INVALID, end)
-            return True
+    async def _took_over(self, request: Request) -> bool:
+        """End a row whose answer was bought before."""
         reuse = self._store.find_answer(request)
         if reuse is None:
             return False
         outcome = Outcome(str(reuse.values["outcome"]))
+        await self._store.finish(request.row_index, outcome, reuse)
         self._tally.reused += 1
         self._tally.ended(outcome, None)
-        await self._store.finish(request.row_index, outcome, reuse)
         return True
 
     def _begin(self, request: Request) -> RowLife:
         attempts, paid = self._store.prior(request.row_index)
         life = RowLife(request, queued_at=anyio.current_time(), attempts=attempts, paid_attempts=paid)
-        life.budget = life.budget.resumed(paid)
+        # A row that is not done has an attempt left: what was kept may have been throttled, which costs a row nothing.
+        life.budget = life.budget.resumed(min(paid, self._max_paid_attempts - 1))
+        self._around.begun()
         return life
 
     async def _settle(self, life: RowLife, verdict: Verdict) -> None:
-        """The row is done, unless the verdict stops the run: then it stays pending."""
-        self._failed_since_answer.pop(life.request.row_index, None)
-        if verdict.action is Action.STOP:
-            self._stop_by(verdict)
+        """The row is done, unless it met what stops the run: then it stays pending."""
+        self._around.ended(life.request.row_index)
+        is_unpaid = not life.paid_attempts
+        cause = cause_of(verdict)
+        if verdict.action is Action.STOP or (is_unpaid and cause == self._fatal):
             return
         assert life.reply is not None
         outcome = verdict.outcome or Outcome.FAILED
         end = None if verdict.action is Action.KEEP else life.end_record(verdict, life.reply)
         if outcome in ANSWERED:
-            self._answers += 1
-            self._failed_since_answer.clear()
-        self._tally.ended(outcome, end)
+            self._around.answered(is_ok=outcome is Outcome.OK)
         await self._store.finish(life.request.row_index, outcome, end)
-        if end is not None and outcome is Outcome.FAILED and not life.paid_attempts:
-            memory = self._unpaid_failures.setdefault(end.error_type, deque(maxlen=REOPENABLE))
-            memory.append(life.request.row_index)
+        self._tally.ended(outcome, end)
+        if end is not None and outcome is Outcome.FAILED and is_unpaid:
+            self._unpaid_failures.remember(cause, end)
+
+    def _put_back(self, life: RowLife) -> None:
+        """The run stops while the row waits: it stays pending, and its last attempt was certainly not paid."""
+        self._around.ended(life.request.row_index)
+        if life.open_intent:
+            try:
+                void_intent(self._store, life)
+            except StorageError as error:
+                self.stop(error)  # the intent stays open, which claims too much rather than too little
 
     # --- waiting and stopping ---
 
@@ -270,49 +267,42 @@ class Engine:
         return wait_for(life.verdict, nth=life.failures, rng=self._rng)
 
     def _facts(self, life: RowLife) -> RowFacts:
-        row = life.request.row_index
-        self._failed_since_answer[row] = 1
-        facts = RowFacts(
-            answers_since_last_attempt=self._answers - life.answers_seen if life.answers_seen >= 0 else 1,
-            seconds_since_last_attempt=life.sent_at_tick - life.last_attempt_at,
-            all_left_failed=self._exhausted and not self._chunk and self._all_have_failed(),
-            answers=self._answers,
-        )
-        life.answers_seen = self._answers
-        return facts
+        return self._around.around(life, is_dry=self._supply.is_dry(anyio.current_time()))
 
-    def _all_have_failed(self) -> bool:
-        return len(self._failed_since_answer) >= self._live
+    def _sending(self) -> None:
+        if not self._first_sent.is_set():
+            self._watch.start(anyio.current_time())
+            self._first_sent.set()
 
-    def _observe(self, life: RowLife, verdict: Verdict) -> None:
+    def _observe(self, life: RowLife, verdict: Verdict) -> bool:
         word = self._watch.observe(verdict, anyio.current_time(), life.request.row_index)
-        if isinstance(word, Stop):
-            self._fatal_type = verdict.error_type
-            self.stop(word.error)
-        elif isinstance(word, RunWarning):
+        if isinstance(word, RunWarning):
             self._tally.warnings.append(word.message)
-
-    def _stop_by(self, verdict: Verdict) -> None:
-        kind = verdict.stop or BatcherError
-        self.stop(kind(verdict.message or f"{verdict.rule}: {verdict.error_message}"))
+        if not isinstance(word, Stop) or self._stopped_by is not None:
+            return False
+        self._fatal = cause_of(verdict)
+        self.stop(word.error)
+        return True
 
     async def _watch_for_success(self) -> None:
-        while not self._all_done.is_set():
-            deadline = self._watch.deadline_of_no_success(anyio.current_time())
-            with anyio.CancelScope(deadline=deadline):
-                await self._all_done.wait()
-                return
-            stop = self._watch.overdue(anyio.current_time())
-            if stop is not None:
-                self.stop(stop.error)
-                return
+        """Stop when nothing has succeeded for too long, counted from the first request: who sends nothing waits for
+        nothing.
+        """
+        with self._patience:
+            await self._first_sent.wait()
+            while (stop := self._watch.overdue(anyio.current_time())) is None:  # noqa: ASYNC110
+                await anyio.sleep_until(self._watch.deadline_of_no_success(anyio.current_time()))
+            self.stop(stop.error)
 
     def _leave(self) -> None:
         self._live -= 1
         if self._live == 0:
-            self._all_done.set()
+            self._patience.cancel()
 
     def _reopen_failures(self) -> None:
         """Rows that failed unpaid in this session of what turned out to be fatal are pending again."""
-        for row_index in self._unpaid_failures.get(getattr(self, "_fatal_type", None) or "", ()):
-            self._store.reopen(row_index)
+        if self._fatal is None:
+            return
+        for end in self._unpaid_failures.of(self._fatal):
+            self._store.reopen(end.row_index)
+            self._tally.reopened(end)

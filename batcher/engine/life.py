@@ -25,6 +25,7 @@ class RowLife:
         failures: unsettled attempts in a row, for the back-off exponent.
         open_intent: an intent stands in the journal that nothing answers yet.
         voids: void records written for this row.
+        reply: what the latest attempt brought back, without its body.
         answers_seen: the run's count of answers when this row's last attempt failed; -1 before the first failure.
     """
 
@@ -43,13 +44,19 @@ class RowLife:
     verdict: Verdict | None = None
     reply: Reply | None = None
 
+    def paid(self, *, is_ambiguous: bool) -> None:
+        """A reply of this row was journalled: it answers the intent, and may cost money."""
+        self.open_intent = False
+        self.paid_attempts += 1
+        self.ambiguous += is_ambiguous
+
     @property
     def queue_ms(self) -> float:
         """From the first wish for a slot to the dispatch of the latest attempt."""
         return round((self.sent_at_tick - self.queued_at) * 1000, 3)
 
     def reply_record(self, reply: Reply) -> ReplyRecord:
-        """The journal's record of a reply that is, or may have been, paid for; counts it as paid."""
+        """The journal's record of a reply that is, or may have been, paid for; it counts itself as paid."""
         headers = tuple((name, value) for name, value in reply.headers if name in KEPT_HEADERS)
         return ReplyRecord(
             row_index=self.request.row_index,

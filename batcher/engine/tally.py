@@ -84,6 +84,19 @@ class Tally:
         """Count one row that is done."""
         self.outcomes[outcome] += 1
         if end is not None:
-            key = (outcome.value, end.error_type, end.error_code)
+            key = _key(end)
             self.failures[key] += 1
             self.examples.setdefault(key, end.error_message or "")
+
+    def reopened(self, end: EndRecord) -> None:
+        """A row counted as ended is pending again."""
+        key = _key(end)
+        self.outcomes[end.outcome] -= 1
+        self.failures[key] -= 1
+        if not self.failures[key]:
+            del self.failures[key]
+            del self.examples[key]
+
+
+def _key(end: EndRecord) -> tuple[str, str, str | None]:
+    return (end.outcome.value, end.error_type, end.error_code)

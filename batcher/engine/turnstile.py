@@ -7,7 +7,7 @@ nothing: the first question is asked before anybody queues.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
     from batcher.records import Request
 
 
+FIRST_WAITS_S: Final = 60.0
+"""Chosen: a first attempt that waited so long goes before retries. Were rows that always fail, slowly, to fill every
+slot, nothing else would ever be answered, so nothing would charge them and they would not end."""
+
+
 class Abandoned(Exception):
     """The run is stopping; what waited is not sent."""
 
 
 class _Ticket:
-    """One attempt that waits. `scope` ends its wait at the time the flow named, while it heads the line."""
+    """One attempt that waits, since `since`. While it heads the line `scope` ends its wait when the flow said."""
 
-    __slots__ = ("admitted", "event", "request", "scope")
+    __slots__ = ("admitted", "event", "request", "scope", "since")
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.since = anyio.current_time()
         self.event = anyio.Event()
         self.scope = anyio.CancelScope()
         self.admitted = False
@@ -67,33 +73,37 @@ class Turnstile:
         Whoever leaves serves the line, in one go: were each waiter woken to ask for itself and to wake the next, new
         arrivals would join as fast as the line moves, and slots would stand empty beside it.
         """
-        while not self._closed and (ticket := self._head()) is not None:
+        while not self._closed and (line := self._first_line()):
+            ticket = line[0]
             decision = admit(self._flow, ticket.request, anyio.current_time())
             if not isinstance(decision, Send):
                 ticket.scope.deadline = decision.until
                 return
-            (self._retries or self._firsts).popleft()
+            line.popleft()
             ticket.admitted = True
             ticket.event.set()
 
     def close(self) -> None:
         """Nothing is admitted any more; whoever waits is abandoned."""
         self._closed = True
+        self._flow.stop()
         for ticket in (*self._retries, *self._firsts):
             ticket.event.set()
 
     def _stands_free(self, *, retrying: bool) -> bool:
         return not self._retries and (retrying or not self._firsts)
 
-    def _head(self) -> _Ticket | None:
-        if self._retries:
-            return self._retries[0]
-        return self._firsts[0] if self._firsts else None
+    def _first_line(self) -> deque[_Ticket]:
+        """The line that is served now; empty when both are."""
+        if self._firsts and self._retries:
+            waited = anyio.current_time() - self._firsts[0].since
+            return self._retries if waited < FIRST_WAITS_S else self._firsts
+        return self._retries or self._firsts
 
     async def _queue(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
         line.append(ticket)
+        self.leave()  # it may head the line now, and then needs a time to ask again
         try:
-            self.leave()  # it may head the line now, and then needs a time to ask again
             while not (ticket.admitted or self._closed):
                 with ticket.scope:
                     await ticket.event.wait()
@@ -101,12 +111,16 @@ class Turnstile:
                     ticket.scope = anyio.CancelScope()
                     self.leave()
         except BaseException:
-            if ticket.admitted:
-                self._flow.on_done(anyio.current_time())
+            self._give_up(ticket, line)
             raise
-        finally:
-            if not ticket.admitted:
-                line.remove(ticket)
-            self.leave()
-        if not ticket.admitted:
+        if self._closed:
+            self._give_up(ticket, line)
             raise Abandoned
+
+    def _give_up(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
+        """Leave the line, or give back the slot that was granted while the wait ended otherwise."""
+        if ticket.admitted:
+            self._flow.on_done(anyio.current_time())
+        else:
+            line.remove(ticket)
+        self.leave()
