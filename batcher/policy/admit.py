@@ -1,24 +1,30 @@
 """May this request go out now? One question to all parts together, in two phases.
 
 Every part is asked first; only when all agree is anything debited (`commit`), so a request that the gate
-holds back has not used up a place in the window. A new part (pace, breaker, retry bucket, budget,
-deadline) implements `Part` and is given to `FlowState`; nothing else changes.
+holds back has not used up a place in the window. A new part implements `Part` and is given to `FlowState`;
+nothing else changes.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batcher.policy.assembly import Assembly, complete, fixed
 from batcher.policy.canary import Canary
-from batcher.policy.gate import Gate
 from batcher.policy.part import SEND, Part, Send, Wait
-from batcher.policy.window import Stopping, Window
+from batcher.policy.window import Stopping
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from batcher.errors import BatcherError
+    from batcher.policy.events import FlowEvent
+    from batcher.policy.part import Observation
+    from batcher.policy.settings import FlowSettings
     from batcher.policy.verdict import Verdict
     from batcher.records import Request
 
@@ -26,29 +32,79 @@ if TYPE_CHECKING:
 class FlowState:
     """The flow control of one session: what is in flight, and who has a say in what follows.
 
-    Events are told in this order per attempt: `admit` said `Send`, `on_sent`, `on_verdict` (unless it was
-    cancelled), `on_done`. All times are on one clock of the caller's choice.
+    `FlowState(concurrency=…)` holds a fixed number in flight and closes the gate on throttling;
+    `from_settings` has all parts. Events are told in this order per attempt: `admit` said `Send`, `on_sent`,
+    `on_reply` and `on_verdict` (unless it was cancelled), `on_done`. All times are on one clock of the
+    caller's choice.
 
     Attributes:
         held: how often each reason held a request back.
+        deadline_at: when the session must end, on the caller's clock; infinity: never.
+        spend: the budget's part, for attempts lost in earlier sessions; None without a budget.
     """
 
-    def __init__(self, *, concurrency: int, rng: random.Random, further: Sequence[Part] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        concurrency: int = 1,
+        rng: random.Random,
+        further: Sequence[Part] = (),
+        assembly: Assembly | None = None,
+    ) -> None:
+        made = assembly or fixed(concurrency, rng=rng)
         self._stopping = Stopping()
-        self._window = Window(concurrency)
-        self._gate = Gate(concurrency=concurrency, rng=rng)
-        self.parts: tuple[Part, ...] = (self._stopping, self._gate, Canary(), *further, self._window)
+        self._window = made.window
+        self._gate = made.gate
+        self._log = made.log
+        self._breaker = made.breaker
+        self._deadline = made.deadline
+        self.spend = made.spend
+        self.deadline_at = math.inf if made.deadline is None else made.deadline.at
+        self.parts: tuple[Part, ...] = (
+            self._stopping,
+            made.gate,
+            Canary(),
+            *made.further,
+            *further,
+            made.window,
+        )
         self.held: Counter[str] = Counter()
         # Only the parts that listen: calling the empty ones would double the cost of an attempt.
-        self._on_sent = [part.on_sent for part in self.parts if type(part).on_sent is not Part.on_sent]
-        self._on_verdict = [
-            part.on_verdict for part in self.parts if type(part).on_verdict is not Part.on_verdict
-        ]
-        self._on_done = [part.on_done for part in self.parts if type(part).on_done is not Part.on_done]
+        listening = {name: [part for part in self.parts if _listens(part, name)] for name in _EVENTS}
+        self.asked = [part.ask for part in listening["ask"]]
+        self.committed = [part.commit for part in listening["commit"]]
+        self._on_sent = [part.on_sent for part in listening["on_sent"]]
+        self._on_reply = [part.on_reply for part in listening["on_reply"]]
+        self._on_verdict = [part.on_verdict for part in listening["on_verdict"]]
+        self._on_done = [part.on_done for part in listening["on_done"]]
+        self._on_unanswered = [part.on_unanswered for part in listening["on_unanswered"]]
+        self._unanswered: set[int] = set()  # admitted and not yet replied to
+
+    @classmethod
+    def from_settings(
+        cls, settings: FlowSettings, *, rng: random.Random, now: float, spent_usd: float = 0.0
+    ) -> FlowState:
+        """All parts, for a session that begins now.
+
+        Args:
+            settings: the user's limits and the machine's.
+            rng: source of the jitter.
+            now: on the clock that all later calls keep to.
+            spent_usd: what earlier sessions of the run spent, ambiguous attempts at full price.
+
+        Raises:
+            ValueError: a limit is out of its range.
+        """
+        return cls(rng=rng, assembly=complete(settings, rng=rng, now=now, spent_usd=spent_usd))
 
     @property
     def in_flight(self) -> int:
         return self._window.in_flight
+
+    @property
+    def window(self) -> int:
+        """How many requests may be in flight at present."""
+        return self._window.limit
 
     @property
     def parked_until(self) -> float:
@@ -59,17 +115,49 @@ class FlowState:
         """Admit nothing any more."""
         self._stopping.close()
 
-    def on_sent(self, now: float) -> None:
+    def admitted(self, request: Request) -> None:
+        """All parts were debited; for `admit` only."""
+        self._unanswered.add(request.row_index)
+
+    def on_sent(self, now: float, request: Request | None = None) -> None:
+        """The admitted request is being handed to the network."""
+        del request
         for tell in self._on_sent:
             tell(now)
+
+    def on_reply(self, seen: Observation) -> None:
+        """An attempt came back; tell this before its `on_verdict`."""
+        self._unanswered.discard(seen.request.row_index)
+        for tell in self._on_reply:
+            tell(seen)
 
     def on_verdict(self, verdict: Verdict, now: float) -> None:
         for tell in self._on_verdict:
             tell(verdict, now)
 
-    def on_done(self, now: float) -> None:
+    def on_done(self, now: float, request: Request | None = None) -> None:
+        """The attempt is over. `request` tells whose, so that a cancelled one gives back what it holds."""
         for tell in self._on_done:
             tell(now)
+        if request is not None and request.row_index in self._unanswered:
+            self._unanswered.discard(request.row_index)
+            for tell_of in self._on_unanswered:
+                tell_of(request, now)
+
+    def is_uncharged(self, verdict: Verdict, sent_at: float) -> bool:
+        """Whether this fault, of a request sent then, belongs to an outage: not to be charged to R.
+
+        May change from False to True while the outage is recognised, so ask again before a row is ended.
+        """
+        return self._breaker is not None and self._breaker.is_uncharged(verdict, sent_at)
+
+    def overdue(self, now: float) -> BatcherError | None:
+        """What to stop with when the deadline is over; None before."""
+        return None if self._deadline is None or now < self._deadline.at else self._deadline.reached()
+
+    def drain_events(self) -> list[FlowEvent]:
+        """What changed since the last time, oldest first; at most the latest 1,000."""
+        return self._log.drain()
 
     def held_by(self, now: float) -> str | None:
         """Why requests wait at this time, in words; None when nothing but the window's size holds them."""
@@ -79,21 +167,48 @@ class FlowState:
                 return reason
         return None
 
+    def state(self, now: float) -> Mapping[str, object]:
+        """Everything at this time as JSON values: window, limits, pace, gate, breaker, budget, deadline.
+
+        Keys of parts that the session does not have are absent. Durations are seconds, rates per minute.
+        """
+        told: dict[str, object] = {"held_by": self.held_by(now), "held": dict(self.held)}
+        for part in self.parts:
+            told.update(part.state(now))
+        return told
+
 
 def admit(state: FlowState, request: Request, now: float) -> Send | Wait:
     """Ask all parts; debit all or none.
 
     Returns:
-        `Send`, with the request counted as in flight; or the `Wait` of the part that holds it longest.
+        `Send`, with the request counted as in flight; or the `Wait` of the part that holds it longest, a
+        `Wait` with a `stop` before all others.
     """
     longest: Wait | None = None
-    for part in state.parts:
-        wait = part.ask(request, now)
-        if wait is not None and (longest is None or wait.until > longest.until):
+    for ask in state.asked:
+        wait = ask(request, now)
+        if wait is not None and (longest is None or _weighs_more(wait, longest)):
             longest = wait
     if longest is not None:
         state.held[longest.reason] += 1
+        if longest.until > state.deadline_at > now:
+            return replace(longest, until=state.deadline_at)
         return longest
-    for part in state.parts:
-        part.commit(request, now)
+    for commit in state.committed:
+        commit(request, now)
+    state.admitted(request)
     return SEND
+
+
+_EVENTS = ("ask", "commit", "on_sent", "on_reply", "on_verdict", "on_done", "on_unanswered")
+
+
+def _listens(part: Part, event: str) -> bool:
+    return getattr(type(part), event) is not getattr(Part, event)
+
+
+def _weighs_more(one: Wait, other: Wait) -> bool:
+    if (one.stop is None) != (other.stop is None):
+        return one.stop is not None
+    return one.until > other.until

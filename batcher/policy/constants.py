@@ -73,3 +73,81 @@ ATTEMPT_LEAST_S: Final = 600.0
 ATTEMPT_BASE_S: Final = 60.0
 ATTEMPT_TOKENS_PER_S: Final = 10.0
 """The slowest rate of completion tokens that is still waited for."""
+
+# --- window (rules, section 2) ----------------------------------------------------------------------------
+WINDOW_START: Final = 4
+WINDOW_USED_SHARE: Final = 0.8
+"""A success grows the window only while at least this share of it is in flight."""
+WINDOW_CUT: Final = 0.7
+WINDOW_HALVED: Final = 0.5
+BURST_S: Final = 5.0
+BURST_LEAST: Final = 5
+BURST_SHARE: Final = 0.1
+"""A burst: at least 5 within 5 s, and more than a tenth of the window."""
+BLOCK_GROWTH: Final = 1.2
+"""A new block begins when the window is this much larger than at the last one's beginning."""
+BLOCK_GAIN: Final = 1.05
+"""A larger window must bring this much more tokens per second."""
+BLOCK_LEAST_REPLIES: Final = 50
+BLOCK_RETRY_S: Final = 60.0
+"""After a step back: how long the window is not grown."""
+WINDOW_MOST: Final = 4_096
+WINDOW_CALM_S: Final = 60.0
+"""Chosen: cuts closer together than this belong to one trouble; slow start aims at the window before it."""
+DESCRIPTORS_KEPT: Final = 96
+"""Chosen: file descriptors left for journals, parts, inputs, the resolver and the terminal."""
+FILL_S: Final = 1.0
+FILL_AT_ONCE: Final = 32
+"""A pinned window is filled over the first second; chosen: up to 32 requests are no crowd, so at once."""
+
+# --- pace (rules, section 2) ------------------------------------------------------------------------------
+PACE_BURST_S: Final = 0.05
+"""A bucket holds one request or this many seconds of its rate, whichever is more."""
+BYTES_PER_TOKEN: Final = 3.5
+ESTIMATE_MEMORY: Final = 50
+"""Chosen: replies over which the running means of the token estimate look back."""
+ESTIMATE_RATIO_LEAST: Final = 0.1
+ESTIMATE_RATIO_MOST: Final = 10.0
+COMPLETION_GUESS: Final = 256
+"""Chosen: completion tokens of a request without a token maximum, until the first usage is known."""
+FOUND_CUT: Final = 0.92
+FOUND_CUT_AGAIN: Final = 0.96
+FOUND_AGAIN_S: Final = 2.0
+FOUND_HOLD_S: Final = 10.0
+FOUND_RAISES: Final = (0.01, 0.02, 0.04, 0.08)
+"""The raises of the first seconds after the hold; the last one is repeated."""
+FOUND_LOOK_BACK_S: Final = 1.0
+FOUND_FIRST_LOOK_BACK_S: Final = 0.25
+"""Chosen: before the first cut the window doubles, so only the last quarter second tells the rate."""
+FOUND_CELL_S: Final = 0.05
+FOUND_LEAST_PER_S: Final = 0.1
+"""Chosen: when everything is refused, one request every 10 s still asks."""
+FOUND_USED_SHARE: Final = 0.8
+
+# --- retry bucket and breaker (rules, section 2) ----------------------------------------------------------
+RETRIES_LEAST: Final = 50
+RETRIES_PER_WINDOW: Final = 2
+RETRY_REFUND: Final = 1.0
+SUCCESS_REFUND: Final = 0.1
+RETRY_ROWS_KNOWN: Final = 65_536
+"""Chosen: rows remembered as having taken from the bucket."""
+BREAKER_IN_A_ROW: Final = 20
+BREAKER_IN_A_ROW_S: Final = 5.0
+BREAKER_SHARE: Final = 0.5
+BREAKER_RESULTS: Final = 20
+BREAKER_SPAN_S: Final = 30
+PROBES_AFTER_S: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""The waits before the first probes; the last one is repeated."""
+PROBE_SAME_ROW_S: Final = 10.0
+"""Chosen: a row that probed before waits this much longer, so that another one comes first."""
+OUTAGES_KNOWN: Final = 64
+
+# --- budget (rules, section 2) ----------------------------------------------------------------------------
+TOKENS_PER_PRICE: Final = 1_000_000
+IMAGE_WORST_TOKENS: Final = 50_000
+"""The dearest image known: gpt-4o-mini, high detail, 2,833 + 8 x 5,667 tokens."""
+
+# --- what is told -----------------------------------------------------------------------------------------
+EVENTS_KEPT: Final = 1_000
+EVENTS_MERGED_S: Final = 1.0
+"""Chosen: changes of one part for one reason within a second are told as one."""

@@ -7,7 +7,10 @@ opening time counts.
 - A refusal without a hint closes nothing while others succeed: the row backs off alone. When refusals
 outnumber successes
   (at least 4 of the last 32) the gate closes for 0.25 s, doubled each time until something succeeds.
-- On opening, for the first second, at most window/8 requests per 100 ms go out.
+- On opening, for the first second, at most window/8 requests per 100 ms go out, or what the known pace
+allows, if that is more.
+
+Where the pace is found from refusals (`FoundPace`), it answers those without a hint, and `blind` is off.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from batcher.policy.verdict import Action, Charge
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable, Mapping
 
+    from batcher.policy.events import EventLog
     from batcher.policy.verdict import Verdict
     from batcher.records import Request
 
@@ -33,11 +38,30 @@ of a step."""
 
 
 class Gate(Part):
-    """Open at first. `concurrency` scales the ramp; `rng` gives the jitter."""
+    """Open at first. `rng` gives the jitter.
 
-    def __init__(self, *, concurrency: int, rng: random.Random) -> None:
+    Args:
+        window: the present window; scales the ramp.
+        pace: the known requests a second, or None.
+        blind: whether refusals without a hint close it, when they outnumber successes.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: Callable[[], int],
+        rng: random.Random,
+        pace: Callable[[], float | None] = lambda: None,
+        blind: bool = True,
+        log: EventLog | None = None,
+    ) -> None:
+        self._window = window
+        self._pace = pace
+        self._blind = blind
+        self._log = log
         self._rng = rng
-        self._per_step = max(1, concurrency // c.RAMP_STEPS_PER_WINDOW)
+        self._per_step = 1
+        self._shut_s = 0.0
         self._opens_at = -math.inf
         self._clear_at = -math.inf
         self._reason = ""
@@ -67,20 +91,21 @@ class Gate(Part):
             self._released += 1
 
     def on_verdict(self, verdict: Verdict, now: float) -> None:
+        if verdict.action is Action.KEEP:
+            self._succeeded += 1
+            self._blind_s = c.GATE_BLIND_S
+            return
         if Charge.T not in verdict.charges:
-            if verdict.action is Action.KEEP:
-                self._succeeded += 1
-                self._blind_s = c.GATE_BLIND_S
             return
         self._refused += 1
         reason = verdict.rule.replace("_", " ")
         if verdict.action is Action.PARK:
             self._parked_until = max(self._parked_until, now + (verdict.wait_s or c.PARK_UNKNOWN_S))
-            self._close(self._parked_until, _PARKED)
+            self._close(self._parked_until, now, _PARKED)
         elif verdict.wait_s is not None:
-            self._close(now + verdict.wait_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), reason)
-        elif now >= self._opens_at and self._mostly_refused():
-            self._close(now + self._blind_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), reason)
+            self._close(now + verdict.wait_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), now, reason)
+        elif self._blind and now >= self._opens_at and self._mostly_refused():
+            self._close(now + self._blind_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), now, reason)
             self._blind_s = min(2 * self._blind_s, c.GATE_BLIND_MOST_S)
 
     def holding(self, now: float) -> str | None:
@@ -88,11 +113,33 @@ class Gate(Part):
             return self._reason
         return _RAMP if now < self._clear_at else None
 
-    def _close(self, until: float, reason: str) -> None:
-        if until > self._opens_at:
-            self._opens_at, self._clear_at = until, until + c.RAMP_S
-            self._reason = reason
-            self._released = 0
+    def shut_s(self, now: float) -> float:
+        """Seconds that it has been shut in all until now."""
+        return self._shut_s - max(0.0, self._opens_at - now)
+
+    def state(self, now: float) -> Mapping[str, object]:
+        shut = now < self._opens_at
+        opens_in_s = self._opens_at - now if shut else None
+        return {
+            "gate": {
+                "open": not shut,
+                "opens_in_s": opens_in_s,
+                "reason": self._reason if shut else None,
+                "shut_s": self.shut_s(now),
+            }
+        }
+
+    def _close(self, until: float, now: float, reason: str) -> None:
+        if until <= self._opens_at:
+            return
+        self._shut_s += until - max(now, self._opens_at)
+        self._opens_at, self._clear_at = until, until + c.RAMP_S
+        self._reason = reason
+        self._released = 0
+        paced = math.ceil((self._pace() or 0.0) * c.RAMP_STEP_S)
+        self._per_step = max(1, self._window() // c.RAMP_STEPS_PER_WINDOW, paced)
+        if self._log is not None:
+            self._log.tell(now, "gate", reason, old=0.0, new=until - now)
 
     def _mostly_refused(self) -> bool:
         while self._refused + self._succeeded > c.GATE_BLIND_OF_LAST:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from batcher.records import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batcher.errors import BatcherError
     from batcher.policy.verdict import Verdict
     from batcher.records import Request
 
@@ -23,20 +28,49 @@ class Wait:
         until: when to ask again, on the caller's clock; infinity: only an event can change the answer. An
             event (a reply, the end of an attempt) is always a reason to ask again.
         reason: for the progress line.
+        only_this_row: another row might be sent now; whoever has one should ask for it.
+        stop: no event will change the answer any more: the run stops with this error, resumable.
     """
 
     until: float
     reason: str
+    only_this_row: bool = False
+    stop: BatcherError | None = None
 
 
 SEND: Final = Send()
+
+NO_USAGE: Final = Usage()
+
+
+class Observation(NamedTuple):
+    """One attempt that came back, as the flow control sees it.
+
+    A NamedTuple, because a frozen dataclass of this size costs 1 µs to make, for every attempt.
+
+    Attributes:
+        sent_at: when it was handed to the network, on the clock of `admit` (not the epoch).
+        received_at: when it came back, on the same clock.
+        headers: of the reply, names in lower case; empty when no status line came.
+        usage: as reported; None fields are unknown.
+        cost_usd: what a gateway says that the attempt cost; None: unknown, usage and prices tell.
+    """
+
+    request: Request
+    sent_at: float
+    received_at: float
+    verdict: Verdict
+    headers: Sequence[tuple[str, str]] = ()
+    usage: Usage = NO_USAGE
+    cost_usd: float | None = None
 
 
 class Part:
     """One thing that has a say in admission. Subclass it and override what is needed: agreeing is the
     default.
 
-    `ask` must change nothing; `commit` is called only after every part has agreed, at the same `now`.
+    `ask` must change nothing that another answer could depend on; `commit` is called only after every part
+    has agreed, at the same `now`.
     """
 
     def ask(self, request: Request, now: float) -> Wait | None:
@@ -48,11 +82,22 @@ class Part:
     def on_sent(self, now: float) -> None:
         """An admitted request is being handed to the network."""
 
+    def on_reply(self, seen: Observation) -> None:
+        """An attempt came back: told before its verdict, in the order of arrival."""
+
     def on_verdict(self, verdict: Verdict, now: float) -> None:
         """A reply was judged."""
 
     def on_done(self, now: float) -> None:
         """An admitted request's attempt is over, replied to or not."""
 
+    def on_unanswered(self, request: Request, now: float) -> None:
+        """An admitted request's attempt is over, and nothing was told about it (it was cancelled)."""
+
     def holding(self, now: float) -> str | None:
         """The reason why this part holds requests back at this time, for the progress line."""
+
+    def state(self, now: float) -> Mapping[str, object]:
+        """What this part stands at, as JSON values, for `status` and `--json`; empty: nothing to tell."""
+        del now
+        return {}

@@ -1,0 +1,188 @@
+"""Stops sending when the endpoint is down, and asks now and then whether it is back.
+
+- Opens on an empty retry bucket, on 20 faults in a row over 5 s, or on more than 50 % faults of at least 20
+  results in 30 s. Throttling is no fault and breaks no row of faults: a gateway may throttle before a dead
+  backend.
+- Open: one probe at a time, 1, 2, 4, 8, then every 10 s after the one before failed, each with another row. A
+  row that probed already waits 10 s longer, so that it only goes when there is no other.
+- Any reply to a probe that is neither fault nor throttling closes it: the bucket is full again, the window
+  starts slowly.
+- Faults of requests sent before it closed are the outage's: they open nothing again.
+- An outage begins with the sending of the first fault that opened it. Its faults and failed probes are not
+  charged to rows (`is_uncharged`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from batcher.policy import constants as c
+from batcher.policy.part import Part, Wait
+from batcher.policy.recent import Recent
+from batcher.policy.verdict import Action, Charge, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batcher.policy.events import EventLog
+    from batcher.policy.part import Observation
+    from batcher.policy.retry_bucket import RetryBucket
+    from batcher.policy.verdict import Verdict
+    from batcher.records import Request
+
+_OPEN: Final = "endpoint down"
+_PROBING: Final = Wait(math.inf, _OPEN)
+
+
+class Breaker(Part):
+    """`on_close` is called with the time when the endpoint answers again."""
+
+    def __init__(self, *, bucket: RetryBucket, on_close: Callable[[float], None], log: EventLog) -> None:
+        self._bucket = bucket
+        self._on_close = on_close
+        self._log = log
+        self._recent = Recent()
+        self._is_open = False
+        self._closed_at = -math.inf
+        self._in_a_row = 0
+        self._row_since = math.inf
+        self._faults_sent: deque[float] = deque(maxlen=c.BREAKER_IN_A_ROW)
+        self._probe: int | None = None
+        self._probe_at = math.inf
+        self._failed_probes = 0
+        self._probed: set[int] = set()
+        self._outages: deque[tuple[float, float]] = deque(maxlen=c.OUTAGES_KNOWN)
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def ask(self, request: Request, now: float) -> Wait | None:
+        if not self._is_open:
+            return None
+        if self._probe is not None:
+            return _PROBING
+        if now < self._probe_at:
+            return Wait(self._probe_at, _OPEN)
+        again_at = self._probe_at + c.PROBE_SAME_ROW_S
+        if request.row_index in self._probed and now < again_at:
+            return Wait(again_at, _OPEN, only_this_row=True)
+        return None
+
+    def commit(self, request: Request, now: float) -> None:  # noqa: ARG002 - the protocol's form
+        if self._is_open:
+            self._probe = request.row_index
+            self._probed.add(request.row_index)
+
+    def on_reply(self, seen: Observation) -> None:
+        verdict, row = seen.verdict, seen.request.row_index
+        if verdict.action is Action.KEEP:
+            self._bucket.succeeded(row)
+            if self._is_open:
+                self._probe_answered(seen)
+            elif seen.sent_at >= self._closed_at:
+                self._in_a_row = 0
+                self._recent.good(seen.received_at)
+        elif self._is_open:
+            self._came_while_open(seen)
+        elif seen.sent_at >= self._closed_at:
+            self._count(seen)
+
+    def on_unanswered(self, request: Request, now: float) -> None:
+        if request.row_index == self._probe:
+            self._probe_failed(now)
+
+    def is_uncharged(self, verdict: Verdict, sent_at: float) -> bool:
+        """Whether a fault of a request sent then belongs to an outage.
+
+        May change from False to True later: the first faults of an outage open it only together.
+        """
+        if Effect.FAULT not in verdict.effects:
+            return False
+        return any(begun <= sent_at <= over for begun, over in self._outages)
+
+    def holding(self, now: float) -> str | None:  # noqa: ARG002
+        return _OPEN if self._is_open else None
+
+    def state(self, now: float) -> Mapping[str, object]:
+        next_s = None if self._probe is not None else max(0.0, self._probe_at - now)
+        return {
+            "breaker": {
+                "open": self._is_open,
+                "failed_probes": self._failed_probes,
+                "next_probe_s": next_s if self._is_open else None,
+                "retries_left": self._bucket.level,
+            }
+        }
+
+    # --- closed ---
+
+    def _count(self, seen: Observation) -> None:
+        verdict, now = seen.verdict, seen.received_at
+        self._bucket.failed(seen.request.row_index, verdict)
+        if Effect.FAULT in verdict.effects:
+            self._row_since = now if self._in_a_row == 0 else self._row_since
+            self._in_a_row += 1
+            self._recent.fault(now)
+            self._faults_sent.append(seen.sent_at)
+        elif verdict.action is Action.FAIL:
+            self._in_a_row = 0
+            self._recent.good(now)
+        reason = self._reason_to_open(now)
+        if reason is not None and Charge.T not in verdict.charges:
+            self._open(now, reason)
+
+    def _reason_to_open(self, now: float) -> str | None:
+        if self._bucket.is_empty:
+            return "retries used up"
+        if self._in_a_row >= c.BREAKER_IN_A_ROW and now - self._row_since >= c.BREAKER_IN_A_ROW_S:
+            return f"{self._in_a_row} faults in a row"
+        results, share = self._recent.share()
+        if results >= c.BREAKER_RESULTS and share > c.BREAKER_SHARE:
+            return f"{share:.0%} faults in {c.BREAKER_SPAN_S} s"
+        return None
+
+    def _open(self, now: float, reason: str) -> None:
+        self._is_open = True
+        self._failed_probes = 0
+        self._probed.clear()
+        self._probe = None
+        self._probe_at = now + c.PROBES_AFTER_S[0]
+        begun = min((sent for sent in self._faults_sent if sent >= now - c.BREAKER_SPAN_S), default=now)
+        self._outages.append((begun, math.inf))
+        self._log.tell(now, "breaker", reason, old=0.0, new=1.0)
+
+    # --- open ---
+
+    def _came_while_open(self, seen: Observation) -> None:
+        verdict = seen.verdict
+        if seen.request.row_index != self._probe:
+            if verdict.action is Action.FAIL:
+                self._bucket.ended(seen.request.row_index)
+        elif Effect.FAULT in verdict.effects or Charge.T in verdict.charges:
+            self._probe_failed(seen.received_at)
+        else:
+            self._probe_answered(seen)
+
+    def _probe_answered(self, seen: Observation) -> None:
+        if seen.request.row_index == self._probe:
+            self._close(seen.received_at)
+
+    def _probe_failed(self, now: float) -> None:
+        self._probe = None
+        self._failed_probes += 1
+        self._probe_at = now + c.PROBES_AFTER_S[min(self._failed_probes, len(c.PROBES_AFTER_S) - 1)]
+
+    def _close(self, now: float) -> None:
+        self._is_open, self._probe, self._closed_at = False, None, now
+        self._in_a_row = 0
+        self._recent.forget()
+        self._faults_sent.clear()
+        self._probed.clear()
+        self._bucket.refill()
+        begun, _ = self._outages[-1]
+        self._outages[-1] = (begun, now)
+        self._log.tell(now, "breaker", "the endpoint answers again", old=1.0, new=0.0)
+        self._on_close(now)

@@ -1,0 +1,167 @@
+"""Requests and tokens per minute, as far as they are known: set by the user, or told by the server.
+
+- Each limit is a continuous bucket with a burst of one request or 50 ms of its rate, whichever is more: no
+  sliding window, of whatever length, holds more than the limit + 5 % or one request.
+- The smaller of the user's and the server's limit counts; the server's is followed when it changes.
+- Tokens have two buckets of the same rate. One is debited what a provider reserves (prompt estimate + max
+  tokens) and credited back from `usage`. The other is debited what the request will likely use, and
+  corrected by the difference; without it, credits that come together would leave together.
+- A refused or unsent attempt gets its tokens back, an ambiguous one does not. Requests are never given back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from batcher.policy.bucket import Bucket
+from batcher.policy.estimate import Estimate
+from batcher.policy.part import Part, Wait
+from batcher.policy.told_limits import ToldLimits
+from batcher.policy.verdict import Paid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batcher.policy.events import EventLog
+    from batcher.policy.part import Observation
+    from batcher.records import Request
+
+REQUESTS: Final = "rate limit (requests/min)"
+TOKENS: Final = "rate limit (tokens/min)"
+_LEAST_STEP_S: Final = 1e-5
+
+
+class _Debit(NamedTuple):
+    reserved: float
+    likely: float
+
+
+class _TokenBuckets:
+    """The two buckets of one token limit; debited together."""
+
+    def __init__(self, per_s: float, now: float) -> None:
+        self.reserved = Bucket(per_s, now)
+        self.likely = Bucket(per_s, now)
+
+    def wait_s(self, debit: _Debit, now: float) -> float:
+        return max(self.reserved.wait_s(debit.reserved, now), self.likely.wait_s(debit.likely, now))
+
+    def take(self, debit: _Debit) -> None:
+        self.reserved.take(debit.reserved)
+        self.likely.take(debit.likely)
+
+    def used(self, debit: _Debit, actual: float) -> None:
+        self.reserved.give(debit.reserved - actual)
+        self.likely.give(debit.likely - actual)
+
+    def change(self, per_s: float, now: float) -> None:
+        self.reserved.change(per_s, now)
+        self.likely.change(per_s, now)
+
+
+class Pace(Part):
+    """`requests_per_minute`, `tokens_per_minute`: the user's limits, > 0; None: none."""
+
+    def __init__(
+        self, *, requests_per_minute: float | None, tokens_per_minute: float | None, now: float, log: EventLog
+    ) -> None:
+        for name, limit in (("requests", requests_per_minute), ("tokens", tokens_per_minute)):
+            if limit is not None and not (limit > 0 and math.isfinite(limit)):
+                raise ValueError(f"{name} per minute must be above 0, got {limit}")
+        self._user = (requests_per_minute, tokens_per_minute)
+        self._log = log
+        self._told = ToldLimits()
+        self._estimate = Estimate()
+        self._requests: Bucket | None = None
+        self._tokens: _TokenBuckets | None = None
+        self._debits: dict[int, _Debit] = {}
+        self._next: tuple[Request, _Debit] | None = None  # of the latest `ask`, for its `commit`
+        self._apply(now, "set by the user")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any limit is known."""
+        return self._requests is not None or self._tokens is not None
+
+    def ask(self, request: Request, now: float) -> Wait | None:
+        if self._requests is not None:
+            wait_s = self._requests.wait_s(1.0, now)
+            if wait_s:
+                return Wait(now + max(wait_s, _LEAST_STEP_S), REQUESTS)
+        if self._tokens is not None:
+            debit = _Debit(*self._estimate.of(request))
+            wait_s = self._tokens.wait_s(debit, now)
+            if wait_s:
+                return Wait(now + max(wait_s, _LEAST_STEP_S), TOKENS)
+            self._next = (request, debit)
+        return None
+
+    def commit(self, request: Request, now: float) -> None:  # noqa: ARG002 - the protocol's form
+        if self._requests is not None:
+            self._requests.take(1.0)
+        if self._tokens is not None:
+            asked = self._next
+            debit = asked[1] if asked and asked[0] is request else _Debit(*self._estimate.of(request))
+            self._tokens.take(debit)
+            self._debits[request.row_index] = debit
+
+    def on_reply(self, seen: Observation) -> None:
+        if seen.headers and self._told.read(seen.headers, sent_at=seen.sent_at):
+            self._apply(seen.received_at, "told by the server")
+        usage = seen.usage
+        self._estimate.learn(seen.request, usage)
+        debit = self._debits.pop(seen.request.row_index, None)
+        if debit is None or self._tokens is None:
+            return
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+            self._tokens.used(debit, usage.prompt_tokens + usage.completion_tokens)
+        elif seen.verdict.paid is Paid.NO:
+            self._tokens.used(debit, 0.0)
+
+    def on_unanswered(self, request: Request, now: float) -> None:  # noqa: ARG002
+        self._debits.pop(request.row_index, None)
+
+    def holding(self, now: float) -> str | None:
+        if self._requests is not None and self._requests.wait_s(1.0, now):
+            return REQUESTS
+        if self._tokens is not None and self._tokens.wait_s(_Debit(1.0, 1.0), now):
+            return TOKENS
+        return None
+
+    def state(self, now: float) -> Mapping[str, object]:  # noqa: ARG002
+        return {
+            "limits": {
+                "requests_per_minute": None if self._requests is None else self._requests.per_s * 60,
+                "tokens_per_minute": None if self._tokens is None else self._tokens.reserved.per_s * 60,
+                "told_by_server": {"requests": self._told.requests, "tokens": self._told.tokens},
+            }
+        }
+
+    def _apply(self, now: float, reason: str) -> None:
+        requests = _smaller(self._user[0], self._told.requests)
+        tokens = _smaller(self._user[1], self._told.tokens)
+        if requests is not None:
+            old = None if self._requests is None else self._requests.per_s * 60
+            if self._requests is None:
+                self._requests = Bucket(requests / 60, now)
+            else:
+                self._requests.change(requests / 60, now)
+            self._tell(now, f"requests/min {reason}", old, requests)
+        if tokens is not None:
+            old = None if self._tokens is None else self._tokens.reserved.per_s * 60
+            if self._tokens is None:
+                self._tokens = _TokenBuckets(tokens / 60, now)
+            else:
+                self._tokens.change(tokens / 60, now)
+            self._tell(now, f"tokens/min {reason}", old, tokens)
+
+    def _tell(self, now: float, reason: str, old: float | None, new: float) -> None:
+        if old is None or not math.isclose(old, new):
+            self._log.tell(now, "pace", reason, old=old, new=new)
+
+
+def _smaller(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
