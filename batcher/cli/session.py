@@ -49,7 +49,7 @@ def carried_out(arguments: RunArguments, verb: Callable[[], Summary]) -> Summary
         _write_json(arguments, summary)
         raise
     _write_json(arguments, summary)
-    print_lines(summary_lines(summary))
+    print_lines(summary_lines(summary, here=Path.cwd()))
     return summary
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from batcher.report.wording import duration, money
+from batcher.report.wording import money
 
 BAR_CELLS = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -45,7 +45,7 @@ def terminal_line(standing: Standing) -> str:
     """One line for a terminal."""
     words = [f"{standing.rows_done:,}/{standing.rows_total:,}"]
     if standing.rate is not None:
-        words.append(f"{standing.rate:,.0f} rows/s" if standing.rate >= 10 else f"{standing.rate:.1f} rows/s")
+        words.append(f"{_rate(standing.rate)} rows/s")
     if standing.draining:
         words.append(f"draining {standing.in_flight:,} paid requests")
     elif standing.eta_s is not None:
@@ -65,14 +65,26 @@ def log_line(standing: Standing, *, now: float) -> str:
     pairs = [
         ("ts", time.strftime("%H:%M:%S", time.gmtime(now))),
         ("rows", f"{standing.rows_done}/{standing.rows_total}"),
-        ("rate", f"{standing.rate:.1f}/s" if standing.rate is not None else "unknown"),
+        ("rate", f"{_rate(standing.rate)}/s" if standing.rate is not None else "unknown"),
         ("cost_usd", f"{standing.cost_usd:.2f}" if standing.cost_usd is not None else "unknown"),
         ("not_ok", str(standing.not_ok)),
         ("in_flight", str(standing.in_flight)),
-        ("held_by", (standing.held_by or "nothing").replace(" ", "_")),
-        ("eta", duration(standing.eta_s).replace(" ", "") if standing.eta_s is not None else "unknown"),
+        ("held_by", (standing.held_by or "nothing").partition(" (")[0].replace(" ", "_")),
+        ("eta", _span(standing.eta_s) if standing.eta_s is not None else "unknown"),
     ]
     return " ".join(f"{key}={value}" for key, value in pairs)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.0f}" if round(rate, 1) >= 10 else f"{rate:.1f}"
+
+
+def _span(seconds: float) -> str:
+    """Like "10m28s" or "3h05m": one word, so that a log line splits at its spaces."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
 def _bar(done: int, total: int) -> str:

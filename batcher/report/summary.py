@@ -40,6 +40,9 @@ class Summary:
         possibly_paid: rows whose answer an earlier crash may have lost, as (session, row_index).
         finished_before: the run was complete already; nothing was sent.
         unpriced_model: the model for which no price is known, or None.
+        token_limit: the token maximum of one completion, as the job names it, or None.
+        tried_for: of a try: the output that the run would publish; None for the other verbs.
+        try_number: of a try: its number, from 1.
     """
 
     verb: str
@@ -72,6 +75,8 @@ class Summary:
     finished_before: bool = False
     unpriced_model: str | None = None
     token_limit: int | None = None
+    tried_for: str | None = None
+    try_number: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """One JSON object, plain types only."""

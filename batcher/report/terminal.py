@@ -18,7 +18,7 @@ from batcher.report.progress import log_line, terminal_line
 from batcher.report.wording import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.report.progress import Standing
 
@@ -34,7 +34,14 @@ class TerminalDisplay:
         self._live: Live | None = None
 
     def begin(self, rows_total: int) -> None:  # noqa: ARG002 - every standing tells it
-        self._live = Live(Text(""), console=self._console, auto_refresh=False, transient=True)
+        self._live = Live(
+            Text(""),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,  # a start that fails half-way would leave the process's streams replaced
+            redirect_stderr=False,
+        )
         self._quietly(self._live.start)
 
     def show(self, standing: Standing) -> None:
@@ -51,10 +58,10 @@ class TerminalDisplay:
             self._quietly(self._live.stop)
             self._live = None
 
-    def _quietly(self, draw: object) -> None:
+    def _quietly(self, draw: Callable[[], object]) -> None:
         try:
-            draw()  # type: ignore[operator]
-        except OSError:
+            draw()
+        except (OSError, ValueError):  # a terminal that hung up; a stream that was closed
             self._live = None
 
 
@@ -68,8 +75,10 @@ class LogDisplay:
     def begin(self, rows_total: int) -> None: ...
 
     def show(self, standing: Standing) -> None:
-        if time.monotonic() >= self._next:
-            self._next += LOG_EVERY_S
+        now = time.monotonic()
+        if now >= self._next:
+            # A machine that slept for an hour has missed 120 lines; it says one.
+            self._next += LOG_EVERY_S * (1 + (now - self._next) // LOG_EVERY_S)
             self.say("  " + log_line(standing, now=time.time()))
 
     def say(self, line: str) -> None:
@@ -116,7 +125,7 @@ def print_rows(
     try:
         console.print()
         console.print(table)
-    except OSError:
+    except (OSError, ValueError):
         return
 
 

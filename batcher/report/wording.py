@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+from batcher.records import Outcome
 
 if TYPE_CHECKING:
     from batcher.report.summary import FailureGroup, Summary
@@ -12,17 +15,20 @@ if TYPE_CHECKING:
 MOST_GROUPS = 8
 """Kinds of failure that the summary lists; the rest is counted in one line."""
 EXAMPLE_CHARS = 100
-OUTCOMES = ("ok", "truncated", "refused", "failed", "invalid")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
+_SAID = {"context_length": "context too long", "moderated": "declined by a filter"}
+"""Words for an `error_type` that its own letters do not say; others are shown as they are, without underscores."""
 _ADVICE = {
-    "context_length_exceeded": "no retry helps: shorten the prompt",
+    "context_length": "no retry helps: shorten the prompt",
     "request_too_large": "no retry helps: shorten the prompt",
-    "content_filter": "no retry helps: the filter would decline again",
-    "throttled": "batcher retry {out} --outcome failed, when the endpoint is less busy",
+    "moderated": "no retry helps: the filter would decline again",
+    "exceeds_tpm": "no retry helps: the request is larger than the rate limit",
+    "bad_request": "",
+    "unprocessable": "",
+    "model_not_found": "no retry helps: the row names a model that is not there",
 }
-_NO_RETRY = frozenset(
-    {"context_length_exceeded", "request_too_large", "content_filter", "exceeds_tpm", "bad_request"}
-)
+"""`error_type` -> what to do about rows that the same request would fail again; the example says why."""
 
 
 def harmless(text: str) -> str:
@@ -34,8 +40,10 @@ def harmless(text: str) -> str:
 
 def duration(seconds: float) -> str:
     """Like "18 min 29 s", "4.2 s" or "3 h 05 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
@@ -46,16 +54,30 @@ def money(usd: float) -> str:
     """US dollars, with as many digits as a small sum needs to be seen."""
     if usd == 0:
         return "$0.00"
+    if abs(usd) < 0.00001:
+        return "under $0.00001"
     if abs(usd) < 0.01:
         return f"${usd:.5f}".rstrip("0")
     return f"${usd:,.2f}"
 
 
-def summary_lines(summary: Summary) -> list[str]:
-    """The summary of a published output, as design section 7 shows it."""
-    out = PurePath(summary.output or "").name
+def shown_path(path: str, here: PurePath) -> str:
+    """The path as a person at `here` (absolute) would write it: relative where that is shorter."""
+    if not PurePath(path).is_absolute():
+        return path
+    relative = os.path.relpath(path, here)
+    return relative if len(relative) < len(path) else path
+
+
+def summary_lines(summary: Summary, *, here: PurePath) -> list[str]:
+    """The summary of a published output, as design section 7 shows it.
+
+    Args:
+        summary: what was done.
+        here: the working directory, absolute; paths are shown as seen from it.
+    """
     rows = summary.rows_total or 0
-    head = f"  {out}  {rows:,} rows, verified"
+    head = f"  {_headline(summary, here)}  {rows:,} rows, verified"
     if summary.finished_before:
         head += " · complete since an earlier session, nothing was sent"
     else:
@@ -63,7 +85,7 @@ def summary_lines(summary: Summary) -> list[str]:
     lines = [head + _money_words(summary), "    " + _outcome_words(summary)]
     if summary.simulated:
         lines.insert(0, "  SIMULATED: the answers come from the embedded simulator; nothing was paid.")
-    lines += _group_lines(summary)
+    lines += _group_lines(summary, here)
     if summary.reused:
         lines.append(f"    {summary.reused:,} answers were taken over; they cost nothing")
     if summary.possibly_paid:
@@ -72,6 +94,12 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(f"    {summary.damaged:,} damaged journal records were found; their rows ran again")
     lines += [f"    note: {harmless(warning)}" for warning in summary.warnings]
     return lines
+
+
+def _headline(summary: Summary, here: PurePath) -> str:
+    if summary.tried_for is None:
+        return harmless(shown_path(summary.output or "", here))
+    return f"try {summary.try_number} of {harmless(shown_path(summary.tried_for, here))}"
 
 
 def possibly_paid_line(summary: Summary) -> str:
@@ -100,40 +128,51 @@ def _outcome_words(summary: Summary) -> str:
     return " · ".join(f"{name} {summary.outcomes.get(name, 0):,}" for name in shown)
 
 
-def _group_lines(summary: Summary) -> list[str]:
+def _group_lines(summary: Summary, here: PurePath) -> list[str]:
     groups = sorted(summary.failures, key=lambda group: -group.rows)
-    width = max((len(f"{group.rows:,}") for group in groups), default=0)
-    lines = [_group_line(group, summary, width) for group in groups[:MOST_GROUPS]]
-    if len(groups) > MOST_GROUPS:
-        rest = sum(group.rows for group in groups[MOST_GROUPS:])
-        lines.append(f"    {rest:,} rows for {len(groups) - MOST_GROUPS} other reasons")
+    shown, others = groups[:MOST_GROUPS], groups[MOST_GROUPS:]
+    rest = sum(group.rows for group in others)
+    width = max((len(f"{rows:,}") for rows in (*(group.rows for group in shown), rest)), default=0)
+    lines = [_group_line(group, summary, width, here) for group in shown]
+    if others:
+        lines.append(f"    {rest:>{width},} rows for {len(others):,} other reasons")
     return lines
 
 
-def _group_line(group: FailureGroup, summary: Summary, width: int) -> str:
+def _group_line(group: FailureGroup, summary: Summary, width: int, here: PurePath) -> str:
     count = f"    {group.rows:>{width},} {group.outcome}"
-    if group.outcome == "truncated":
+    if group.outcome == Outcome.TRUNCATED:
         at = f" at {summary.token_limit:,} tokens" if summary.token_limit else ""
-        return f"{count}{at}     {_retry(group, summary)}"
-    said = (group.error_type or "").replace("_", " ")
+        return f"{count}{at}     {_retry(group, summary, here)}"
+    kind = group.error_type or ""
+    said = _SAID.get(kind, kind.replace("_", " "))
     example = harmless(group.example)[:EXAMPLE_CHARS]
     reason = f"{count}  {said}" + (f": {example}" if example else "")
-    return f"{reason}   {_advice(group, summary)}".rstrip()
+    return f"{reason}   {_advice(group, summary, here)}".rstrip()
 
 
-def _advice(group: FailureGroup, summary: Summary) -> str:
-    if group.outcome == "invalid":
-        return "never sent: repair the rows, then run with --replace"
+def _advice(group: FailureGroup, summary: Summary, here: PurePath) -> str:
+    if group.outcome == Outcome.INVALID:
+        return "never sent: repair the rows" + ("" if _is_try(summary) else ", then run with --replace")
     kind = group.error_type or ""
     if kind in _ADVICE:
-        return _ADVICE[kind].format(out=shlex.quote(summary.output or ""))
-    if kind in _NO_RETRY or group.outcome == "refused":
+        return _ADVICE[kind]
+    if group.outcome == Outcome.REFUSED:
         return ""
-    return _retry(group, summary)
+    advice = _retry(group, summary, here)
+    return f"{advice}, when the endpoint is less busy" if kind == "throttled" else advice
 
 
-def _retry(group: FailureGroup, summary: Summary) -> str:
-    command = f"batcher retry {shlex.quote(summary.output or '')} --outcome {group.outcome}"
-    if group.outcome == "truncated" and summary.token_limit:
-        command += f" --set request.max_completion_tokens={summary.token_limit * 4}"
-    return command
+def _retry(group: FailureGroup, summary: Summary, here: PurePath) -> str:
+    """What to type for rows that another attempt may help; a try has no output yet that `retry` could take."""
+    change = ""
+    if group.outcome == Outcome.TRUNCATED and summary.token_limit:
+        change = f" --set request.max_completion_tokens={summary.token_limit * 4}"
+    if not _is_try(summary):
+        out = shlex.quote(shown_path(summary.output or "", here))
+        return f"batcher retry {out} --outcome {group.outcome}{change}"
+    return f"try again with{change}" if change else "the next try, or the run, asks again"
+
+
+def _is_try(summary: Summary) -> bool:
+    return summary.tried_for is not None
