@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import orjson
 
 from batcher.errors import Conflict, StorageError
-from batcher.store.directory import RunDirectory
+from batcher.store.directory import RunDirectory, run_directory
 from batcher.store.footer import read_facts
 from batcher.store.ledger import LedgerEntry, read_ledger
 from batcher.store.lock import holder
@@ -340,18 +340,21 @@ def _hint(found: RunStatus, seen: _Seen) -> str | None:
     if found.life is Life.RUNNING:
         return None
     if retry is not None:
-        return _retry_command(found.output, retry.outcomes, cast("list[str]", retry.settings.get("sets", [])))
+        return _retry_command(seen, retry.outcomes, cast("list[str]", retry.settings.get("sets", [])))
     if found.life is Life.FINISHED:
         again = tuple(outcome for outcome in RETRYABLE if found.outcomes.get(outcome))
-        return _retry_command(found.output, again, []) if again and found.problem is None else None
+        return _retry_command(seen, again, []) if again and found.problem is None else None
     if found.life is Life.STOPPED and seen.stop is not None:
         return _NEXT.get(str(seen.stop.summary.get("next")), "the same command goes on")
     return "the same command goes on" if found.life is Life.CRASHED else "the same command begins it"
 
 
-def _retry_command(output: str, outcomes: Sequence[str], sets: Sequence[str]) -> str:
-    words = ["batcher", "retry", output, "--outcome", ",".join(outcomes)]
-    return shlex.join([*words, *(word for each in sets for word in ("--set", each))])
+def _retry_command(seen: _Seen, outcomes: Sequence[str], sets: Sequence[str]) -> str:
+    words = ["batcher", "retry", str(seen.output), "--outcome", ",".join(outcomes)]
+    words += [word for each in sets for word in ("--set", each)]
+    if run_directory(seen.output) != seen.directory:
+        words += ["--state", str(seen.directory.path.parent)]
+    return shlex.join(words)
 
 
 def _larger(one: float | None, other: float | None) -> float | None:

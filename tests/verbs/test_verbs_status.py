@@ -224,6 +224,14 @@ def test_runs_are_found_in_folders_below_and_in_a_shared_state_folder(at: Simula
     assert names(status(state)) == ["b/shared.parquet"]
 
 
+def test_the_command_of_a_run_in_a_shared_folder_names_that_folder(at: Simulator, tmp_path: Path) -> None:
+    at.control(faults_by_substring={"thing 1": "bad_request"})
+    rows, state = write_rows(tmp_path / "in.jsonl", texts(2)), tmp_path / "state"
+    carry_out(at, rows, tmp_path / "out.parquet", options=RunOptions(environ={}, state=state))
+    found = only(status(tmp_path, state=state))
+    assert found.hint == f"batcher retry {tmp_path}/out.parquet --outcome failed --state {state}"
+
+
 def test_without_a_path_every_run_of_the_state_folder_is_shown(
     at: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

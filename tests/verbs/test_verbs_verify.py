@@ -155,6 +155,20 @@ def test_without_the_input_the_output_tells_most(output: Path, finished: Path) -
     assert "input_columns" not in verdicts(found)
 
 
+def test_a_line_that_could_not_be_read_can_only_be_judged_from_the_input(
+    at: Simulator, tmp_path: Path
+) -> None:
+    rows, output = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    rows.write_text('{"text": "a"}\n{not json\n{"text": "b"}\n')
+    words = ["-i", rows, "-o", output, "--model", "m", "--prompt", "Hi {{ text or 'you' }}", "-q"]
+    assert batcher("run", *words, "--base-url", at.base_url).exit_code == 3
+    assert set(verdicts(verify(output)).values()) == {OK}
+    rows.unlink()
+    found = verify(output)
+    assert (found.exit_code, verdicts(found)["invalid_rows"]) == (0, NOT_CHECKED)
+    assert said(found, "requests").startswith("2 rows rendered again")
+
+
 def test_an_input_that_changed_since_is_told_and_exits_4(output: Path, finished: Path) -> None:
     content = (finished / "in.jsonl").read_bytes()
     (finished / "in.jsonl").write_bytes(content.replace(b"thing 2", b"thing 9"))
