@@ -65,6 +65,7 @@ class RunState:
                 self.possibly_paid += [(int(session), int(row)) for session, row in found]
             case ShardOpen():
                 self.opened[record.shard] = record
+                self.sealed.pop(record.shard, None)  # its part was lost, so it is done again
                 self.next_shard = max(self.next_shard, record.shard + 1)
                 self.next_row = max(self.next_row, record.first_row + record.rows)
             case ShardSeal():

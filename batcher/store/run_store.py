@@ -385,6 +385,8 @@ class RunStore:
 
     async def close(self) -> None:
         """Sync and close all journals. Raises StorageError."""
+        for stream in (self._cut_in, self._cut_out, self._seal_in, self._seal_out):
+            stream.close()
         await self._commit.flush()
         for shard in self._shards:
             if shard.journal is not None:
