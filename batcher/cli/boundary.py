@@ -57,6 +57,9 @@ def _outcome(verb: Callable[[], object]) -> int:  # noqa: PLR0911 - one return f
     except SystemExit as err:
         return _as_code(err.code)
     except Exception:  # noqa: BLE001 - the boundary: a bug is told in full, never swallowed
+        if signals.pending():  # `Unwound`, which a library written in C made another exception of
+            tell(Interrupted(signals.pending()[0]))
+            return 128 + signals.pending()[0]
         tell_bug()
         return EXIT_BUG
 

@@ -35,7 +35,7 @@ from batcher.store.part import PartWriter, reopen_and_check, row_groups
 from batcher.store.seal import removed_on_failure, sync_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from batcher.store.columns import OutputSchema
@@ -80,6 +80,7 @@ def publish(
     totals: Totals,
     replace: ReplacePlan | None = None,
     first_row: int | None = 0,
+    pause: Callable[[], None] = lambda: None,
     disk: Disk = DISK,
 ) -> Published:
     """Make the output of a run; durable on return. Safe to call again after any crash.
@@ -92,6 +93,8 @@ def publish(
         totals: of all parts.
         replace: what may stand at `output` and be replaced; None: nothing.
         first_row: as in `reopen_and_check`.
+        pause: called between row groups and before the output gets its name; what it raises ends the call there,
+            with nothing half-done left behind.
         disk: as in `files`.
 
     Raises:
@@ -108,9 +111,10 @@ def publish(
             return Published(totals.rows, measured.size, measured.checksum, totals)
         _standing(output, replace)
         with removed_on_failure(temporary):
-            _assemble(parts, temporary, schema, facts)
+            _assemble(parts, temporary, schema, facts, pause)
             measured = reopen_and_check(temporary, totals, schema, first_row=first_row)
             sync_path(temporary, disk)
+            pause()
         _place(temporary, output, replace, disk)
     return Published(totals.rows, measured.size, measured.checksum, totals)
 
@@ -151,7 +155,13 @@ def _standing(output: Path, plan: ReplacePlan | None) -> bool:
     )
 
 
-def _assemble(parts: Sequence[Path], temporary: Path, schema: OutputSchema, facts: FileFacts) -> None:
+def _assemble(
+    parts: Sequence[Path],
+    temporary: Path,
+    schema: OutputSchema,
+    facts: FileFacts,
+    pause: Callable[[], None],
+) -> None:
     """Write the temporary file, replacing what an earlier attempt left of it."""
     temporary.unlink(missing_ok=True)
     if len(parts) == 1 and _says_the_same(parts[0], facts):
@@ -161,6 +171,7 @@ def _assemble(parts: Sequence[Path], temporary: Path, schema: OutputSchema, fact
         for part in parts:
             try:
                 for table in row_groups(part):
+                    pause()
                     for batch in table.to_batches():
                         writer.write(batch.cast(schema.arrow) if batch.schema != schema.arrow else batch)
             except (pa.ArrowException, OSError) as err:

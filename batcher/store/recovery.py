@@ -7,17 +7,19 @@ makes the row possibly paid. Nothing here buys anything.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batcher.errors import StorageError
-from batcher.store.files import checksum_of
+from batcher.store.files import checksum_of, storage_errors
 from batcher.store.history import ShardHistory
 from batcher.store.run_store import OpenShard, forget_shard, open_shard
 from batcher.store.shard_input import ShardCutter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from batcher.ports import RowSource, Settle
     from batcher.store.directory import RunDirectory
@@ -48,15 +50,19 @@ def check_parts(directory: RunDirectory, state: RunState) -> list[int]:
     """Verify every sealed part against the manifest; leftovers of sealed shards are deleted.
 
     Returns:
-        Shards whose part is damaged or gone and whose journal no longer stands: their rows would be bought again.
+        Shards whose part is damaged or gone; rows of those whose journal no longer stands would be bought again.
+
+    Raises:
+        StorageError: a part cannot be read at all.
     """
     lost = []
     for number, seal in state.sealed.items():
         part = directory.part(number)
-        if part.exists() and part.stat().st_size == seal.size and checksum_of(part) == seal.checksum:
-            forget_shard(directory, number)
-        else:
-            lost.append(number)
+        with storage_errors("checking a part", part):
+            if part.exists() and part.stat().st_size == seal.size and checksum_of(part) == seal.checksum:
+                forget_shard(directory, number)
+            else:
+                lost.append(number)
     return lost
 
 
@@ -118,11 +124,27 @@ def _mark_done(shard: OpenShard, history: ShardHistory, settle: Settle) -> int:
 
 
 def _restore_input(directory: RunDirectory, opened: ShardOpen, source: RowSource) -> None:
-    """Write the shard's input again if its file is not whole: the source still has it."""
+    """Write the shard's input again if its file is not whole: the source still has it.
+
+    Raises:
+        StorageError: the source has other rows by now.
+    """
     path = directory.input(opened.shard)
-    if path.exists() and path.stat().st_size == opened.input_bytes:
+    if _is_whole(path, opened):
         return
     end = opened.first_row + opened.rows
-    cut = ShardCutter(source, first_row=opened.first_row, end_row=end).cut(path)
+    cutter = ShardCutter(source, first_row=opened.first_row, end_row=end)
+    with storage_errors("copying the input again", path):
+        # Rows bound it, not bytes: slices that begin elsewhere may add up to the byte limit elsewhere.
+        cut = cutter.cut(path, most_rows=opened.rows, most_bytes=sys.maxsize)
     if cut is None or cut.rows != opened.rows:
         raise StorageError(f"shard {opened.shard} cannot be read again from the input: {path} is damaged")
+
+
+def _is_whole(path: Path, opened: ShardOpen) -> bool:
+    with storage_errors("reading a shard's input", path):
+        return (
+            path.exists()
+            and path.stat().st_size == opened.input_bytes
+            and opened.input_checksum in {"", checksum_of(path)}
+        )

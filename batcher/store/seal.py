@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from batcher.errors import StorageError
+from batcher.errors import BatcherError, StorageError
 from batcher.records import ANSWERED, Outcome
 from batcher.store.columns import from_batch, our_columns, to_batch
 from batcher.store.files import DISK, storage_errors
@@ -134,7 +134,7 @@ def removed_on_failure(path: Path) -> Iterator[None]:
     """Delete an unfinished file when its making fails: on a full disk it would stand in everybody's way."""
     try:
         yield
-    except (OSError, StorageError):
+    except (OSError, BatcherError):
         with suppress(OSError):
             path.unlink()
         raise

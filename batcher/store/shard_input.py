@@ -7,13 +7,16 @@ the last column holds the reason why a row cannot be used.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from batcher.dataset import python_rows
-from batcher.store.files import sync_dir, sync_file
+from batcher.errors import StorageError
+from batcher.store.files import checksum_of, storage_errors, sync_dir, sync_file
+from batcher.store.seal import removed_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +32,12 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class CutShard(NamedTuple):
-    """One shard's input as written."""
+    """One shard's input as written; `checksum` is of the file, because Arrow's own format has none."""
 
     first_row: int
     rows: int
     size: int
+    checksum: str
 
 
 class ShardCutter:
@@ -65,20 +69,22 @@ class ShardCutter:
             return None
         first, rows, size = self._next, 0, 0
         unfinished = path.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
-            unfinished.chmod(0o600)
-            with pa.ipc.new_file(file, _with_problems(self._source.schema), options=_OPTIONS) as writer:
-                while rows < most_rows and size < most_bytes and self._next < self._end:
-                    batch = self._take(min(most_rows - rows, self._end - self._next))
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
-                    size += batch.nbytes
-                    self._next += batch.num_rows
-            file.flush()
-            sync_file(file.fileno())
-        unfinished.rename(path)
-        sync_dir(path.parent)
-        return CutShard(first, rows, path.stat().st_size)
+        with removed_on_failure(unfinished):
+            with unfinished.open("wb") as file:
+                unfinished.chmod(0o600)
+                with pa.ipc.new_file(file, _with_problems(self._source.schema), options=_OPTIONS) as writer:
+                    while rows < most_rows and size < most_bytes and self._next < self._end:
+                        batch = self._take(min(most_rows - rows, self._end - self._next))
+                        writer.write_batch(batch)
+                        rows += batch.num_rows
+                        size += batch.nbytes
+                        self._next += batch.num_rows
+                file.flush()
+                sync_file(file.fileno())
+            checksum = checksum_of(unfinished)
+            unfinished.rename(path)
+            sync_dir(path.parent)
+        return CutShard(first, rows, path.stat().st_size, checksum)
 
     def _take(self, most: int) -> pa.RecordBatch:
         if self._rest is None:
@@ -104,11 +110,17 @@ def _with_reasons(slice_: Slice, schema: pa.Schema) -> pa.RecordBatch:
 
 
 class ShardRows:
-    """Reads a shard's input back, batch by batch; closed by whoever opened it."""
+    """Reads a shard's input back, batch by batch; closed by whoever opened it.
+
+    Raises:
+        StorageError: the file is damaged or cannot be read; also `next_rows`.
+    """
 
     def __init__(self, path: Path, *, first_row: int, rows: int) -> None:
-        self._file = pa.OSFile(str(path))
-        self._reader = pa.ipc.open_file(self._file)
+        self._path = path
+        with _readable(path):
+            self._file = pa.OSFile(str(path))
+            self._reader = pa.ipc.open_file(self._file)
         self._first = first_row
         self._end = first_row + rows
         self._batch = 0
@@ -117,7 +129,8 @@ class ShardRows:
         """The next batch's rows with these columns decoded; None after the last."""
         if self._batch >= self._reader.num_record_batches or self._first >= self._end:
             return None
-        batch = self._reader.get_batch(self._batch).slice(0, self._end - self._first)
+        with _readable(self._path):
+            batch = self._reader.get_batch(self._batch).slice(0, self._end - self._first)
         self._batch += 1
         reasons = batch.column(PROBLEM_COLUMN)
         problems: dict[int, str] = {}
@@ -129,3 +142,15 @@ class ShardRows:
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    with storage_errors("reading a shard's input", path):
+        try:
+            yield
+        except pa.ArrowInvalid as err:
+            raise StorageError(
+                f"the input file of a shard is damaged: {path}: {err}",
+                hint="run the same command again: it is written again from the input",
+            ) from err

@@ -6,11 +6,12 @@ the parts (`Round`).
 
 from __future__ import annotations
 
+import asyncio
 import glob
 import os
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,14 @@ from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
 from batcher.report.wording import duration
 from batcher.store.ballast import Ballast
 from batcher.store.footer import FileFacts
-from batcher.store.ledger import LedgerEntry, append_ledger
 from batcher.store.manifest import Manifest, SessionOpen, Stop
 from batcher.store.recovery import Recovery, check_parts, recover
 from batcher.store.run_state import RunState, replay
 from batcher.store.run_store import RunStore, StorePlan
 from batcher.store.taken import mark_taken_rows
+from batcher.verbs.accounts import enter_crashed, enter_session
 from batcher.verbs.closing import publish_round, session_summary, summary_of_output, token_limit
+from batcher.verbs.interrupting import Relay, interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
 from batcher.verbs.session import Board, Signals, work
 from batcher.verbs.wiring import output_schema, price_function, prices_version, request_builder, settler
@@ -105,7 +107,7 @@ class _Session:
     tally: Tally
     reuse: ReuseIndex | None
     ballast: Ballast
-    extra_warnings: list[str] = field(default_factory=list)
+    check: Callable[[], None]
 
 
 def carry_out(round_: Round) -> Summary:
@@ -114,13 +116,22 @@ def carry_out(round_: Round) -> Summary:
     Raises:
         BatcherError: what stopped it, after everything that came back is stored; `summary` is attached.
     """
-    session = _open(round_)
+    with interruptible() as check:
+        ballast = Ballast.create(round_.site.directory.ballast)
+        try:
+            session = _open(round_, ballast, check)
+            return _carried_out(session)
+        finally:
+            ballast.remove()
+
+
+def _carried_out(session: _Session) -> Summary:
     try:
         try:
+            session.check()
             store = _work(session)
             summary = _publish(session, store)
         finally:
-            session.ballast.remove()
             if session.reuse is not None:
                 session.reuse.close()
     except BatcherError as error:
@@ -130,10 +141,9 @@ def carry_out(round_: Round) -> Summary:
     return summary
 
 
-def _open(round_: Round) -> _Session:
+def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> _Session:
     started, started_at = time.monotonic(), time.time()
     directory = round_.site.directory
-    ballast = Ballast.create(directory.ballast)
     manifest = Manifest.open(directory.manifest)
     state = replay(manifest.records)
     if round_.opening is not None and (state.retry is None or state.retry.retry != round_.opening.retry):
@@ -150,9 +160,10 @@ def _open(round_: Round) -> _Session:
         end_row=round_.rows,
         selected=round_.selected,
     )
+    check()
     end_row = max(round_.rows, recovery.last_touched + 1)
     number = state.session + 1
-    _close_crashed_sessions(round_, state, recovery)
+    enter_crashed(round_.site, round_.job, round_.facts, state.sessions, recovery.possibly_paid)
     opened = SessionOpen(
         number,
         pid=os.getpid(),
@@ -182,7 +193,7 @@ def _open(round_: Round) -> _Session:
     tally = Tally(price=price_function(round_.job))
     return _Session(
         round_, manifest, state, settle, schema, file_facts, recovery,
-        number, end_row, started, started_at, tally, reuse, ballast,
+        number, end_row, started, started_at, tally, reuse, ballast, check,
     )  # fmt: skip
 
 
@@ -203,32 +214,6 @@ def _reopen_lost_parts(round_: Round, manifest: Manifest, state: RunState) -> No
         again = replace(opened, rows=state.sealed[number].rows, input_bytes=-1)
         manifest.append(again)
         state.apply(again)
-
-
-def _close_crashed_sessions(round_: Round, state: RunState, recovery: Recovery) -> None:
-    """A ledger line for every session that ended without one; what it may have paid for in vain stands in it."""
-    for number, opened in state.sessions.items():
-        lost = [row for session, row in recovery.possibly_paid if session == number]
-        if number in state.stops and not lost:
-            continue
-        if number not in state.stops:
-            _append(
-                round_,
-                LedgerEntry(
-                    run_id=round_.facts.run_id,
-                    session=number,
-                    verb=opened.verb,
-                    started_at=opened.started_at,
-                    ended_at=None,
-                    job=round_.facts.job_name,
-                    tags=dict(round_.job.tags),
-                    model=round_.job.request.model,
-                    output=str(round_.site.output),
-                    possibly_paid=len(lost),
-                    is_simulated=round_.facts.simulated,
-                    extra={"possibly_paid_rows": lost},
-                ),
-            )
 
 
 def _reuse(round_: Round, state: RunState, settle: Settler) -> ReuseIndex | None:
@@ -286,6 +271,8 @@ def _work(session: _Session) -> RunStore:
     flow = FlowState(concurrency=limits.concurrency, rng=rng)
     timeout = attempt_timeout_s(token_limit(round_.job), timeout_s=round_.job.endpoint.timeout_s)
 
+    relay = Relay()
+
     async def main() -> None:
         endpoint = round_.target.open_endpoint()
         engine = Engine(
@@ -311,13 +298,15 @@ def _work(session: _Session) -> RunStore:
             engine=engine, stop=stop, display=round_.options.display, tally=session.tally, board=board,
             drain=lambda: f"up to {duration(timeout)}",
         )  # fmt: skip
+        relay.attach(asyncio.get_running_loop(), signals.hear)
         try:
             await work(store=store, engine=engine, board=board, signals=signals)
         finally:
             with anyio.CancelScope(shield=True):
                 await endpoint.aclose()
 
-    run_loop(main)
+    with relay.held():
+        run_loop(main)
     return store
 
 
@@ -387,6 +376,7 @@ def _publish(session: _Session, store: RunStore) -> Summary:
         manifest=session.manifest,
         directory=round_.site.directory,
         summarise=summarise,
+        check=session.check,
     )
 
 
@@ -431,33 +421,14 @@ def _stopped(session: _Session, error: BatcherError) -> Summary:
 
 
 def _ledger(session: _Session, summary: Summary) -> None:
-    tally = session.tally
-    _append(
-        session.round,
-        LedgerEntry(
-            run_id=session.round.facts.run_id,
-            session=session.number,
-            verb=session.round.verb,
-            started_at=session.started_at,
-            ended_at=time.time(),
-            job=session.round.facts.job_name,
-            tags=dict(session.round.job.tags),
-            model=session.round.job.request.model,
-            output=str(session.round.site.output),
-            rows=tally.rows,
-            rows_ok=tally.outcomes_ok,
-            reused=tally.reused,
-            attempts=tally.attempts,
-            paid_attempts=tally.paid,
-            prompt_tokens=tally.prompt_tokens,
-            completion_tokens=tally.completion_tokens,
-            cost_usd=tally.cost_usd,
-            possibly_paid=tally.ambiguous,
-            is_simulated=session.round.facts.simulated,
-            exit_code=summary.exit_code,
-        ),
+    round_ = session.round
+    enter_session(
+        round_.site,
+        round_.job,
+        round_.facts,
+        number=session.number,
+        verb=round_.verb,
+        started_at=session.started_at,
+        tally=session.tally,
+        exit_code=summary.exit_code,
     )
-
-
-def _append(round_: Round, entry: LedgerEntry) -> None:
-    append_ledger(round_.site.state / "ledger.jsonl", entry)

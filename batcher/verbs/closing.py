@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from batcher.report import FailureGroup, Summary
 from batcher.store.files import storage_errors
-from batcher.store.manifest import Publish
+from batcher.store.manifest import Publish, read
 from batcher.store.publish import publish
 from batcher.store.published import survey
+from batcher.store.run_state import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,13 +58,16 @@ def publish_round(
     manifest: Manifest,
     directory: RunDirectory,
     summarise: Callable[[], Summary],
+    check: Callable[[], None],
 ) -> Summary:
     """Publish a finished round, record it, and delete what the output makes superfluous.
 
     Raises:
+        Interrupted: `check` did, before the output had its name.
         Conflict: something else stands at the output's name.
         StorageError: the disk, or a part does not read back.
     """
+    check()
     published = publish(
         parts,
         output=output,
@@ -72,6 +76,7 @@ def publish_round(
         totals=totals,
         replace=plan,
         first_row=first_row,
+        pause=check,
     )
     summary = summarise()
     manifest.append(
@@ -85,12 +90,31 @@ def publish_round(
             summary=summary.to_json(),
         )
     )
-    with storage_errors("tidying the run directory", directory.path):
-        for part in parts:
-            part.unlink(missing_ok=True)
-        for file in directory.reuse.glob("*"):
-            file.unlink()
+    tidy(directory)
     return summary
+
+
+def tidy_finished(directory: RunDirectory) -> None:
+    """As `tidy`, where a crash came between a publish record and the tidying; a round that goes on keeps all it has.
+
+    Raises:
+        StorageError: the disk.
+    """
+    if replay(read(directory.manifest).records).published is not None:
+        tidy(directory)
+
+
+def tidy(directory: RunDirectory) -> None:
+    """Delete what a published round no longer needs: its parts, the reuse index, and what a crash left beside them.
+
+    Raises:
+        StorageError: the disk; the output stands, and the next start tries again.
+    """
+    with storage_errors("tidying the run directory", directory.path):
+        for folder in ("parts", "input", "journal", directory.reuse.name):
+            for file in (directory.path / folder).glob("*"):
+                file.unlink()
+        directory.ballast.unlink(missing_ok=True)
 
 
 def summary_of_output(

@@ -130,6 +130,35 @@ def answer_sources(
     return listed
 
 
+def standing_sources(site: Site, place: Place, *, settle: Settle) -> list[AnswerSource]:
+    """Everything bought for this output so far: the run in the making, the output, those it replaced, and tries."""
+    sources: list[AnswerSource] = []
+    if place.facts is not None and not place.is_published:
+        sources.append(DirectoryAnswers(site.directory, settle=settle, run_id=place.facts.run_id))
+    if place.output is not None:
+        sources.append(parquet_answers(site.output))
+    sources += [
+        DirectoryAnswers(RunDirectory(path), settle=settle, run_id=path.name)
+        for path in set_aside_runs(site.directory)
+    ]
+    sources += map(parquet_answers, archived_outputs(site.directory))
+    return [*sources, *try_sources(site.directory, settle=settle)]
+
+
+def archived_outputs(directory: RunDirectory) -> list[Path]:
+    """Outputs that were replaced, newest first."""
+    return sorted(directory.path.glob("replaced/*/*.parquet"), reverse=True)
+
+
+def set_aside_runs(directory: RunDirectory) -> list[Path]:
+    """Directories of runs that were set aside, newest first; what those bought that were never published lies there.
+
+    All of them, not only the last: a crash between setting a run aside and beginning the next one leaves nothing else
+    that knows of it.
+    """
+    return sorted((path.parent for path in directory.path.glob("replaced/*/manifest.jsonl")), reverse=True)
+
+
 def try_sources(directory: RunDirectory, *, settle: Settle) -> Iterable[AnswerSource]:
     """What tries bought, those included that a crash cut short."""
     for path in sorted(directory.tries.glob("*")):

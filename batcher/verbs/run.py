@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher import __version__
 from batcher.dataset import check_columns
+from batcher.job import job_from_table
 from batcher.report import Summary
 from batcher.store.lock import RunLock
 from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
 from batcher.store.run_facts import RunFacts
 from batcher.verbs.carrying import Round, carry_out
-from batcher.verbs.closing import summary_of_output
+from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
 from batcher.verbs.intake import Intake, take_in
-from batcher.verbs.opening import Site, finish_setting_aside, look, new_run_id, prepare_site, set_aside
+from batcher.verbs.opening import (
+    Site,
+    archived_outputs,
+    finish_setting_aside,
+    look,
+    new_run_id,
+    prepare_site,
+    set_aside,
+    set_aside_runs,
+)
 from batcher.verbs.refusal import refuse_changed, refuse_foreign
 from batcher.verbs.target import Target, open_target
 from batcher.verbs.wiring import job_mark, price_function, published_path, request_builder
@@ -54,9 +65,12 @@ def run(job: Job, options: RunOptions) -> Summary:
         if decision.step is Step.REFUSE_CHANGED:
             refuse_changed(job, site, place, intake, mark, target)
         if decision.step is Step.FINISHED:
+            tidy_finished(site.directory)
             return _finished(job, site, place, options)
         builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
         check_columns(intake.scan, builder.columns)
+        if decision.step is Step.RESUME and place.facts is not None:
+            job = _with_columns_of(place.facts, job, options)
         facts = _take_up(job, site, place, intake, mark, target, decision)
         if decision.reason is not None:
             options.display.say(f"  {decision.reason}")
@@ -75,6 +89,16 @@ def run(job: Job, options: RunOptions) -> Summary:
                 plan=_replace_plan(site, facts),
             )
         )
+
+
+def _with_columns_of(facts: RunFacts, job: Job, options: RunOptions) -> Job:
+    """The job with the tags and the prefix that the run began with: its sealed parts have those columns already."""
+    began = job_from_table(facts.job)
+    if began.tags == job.tags and began.output.prefix == job.output.prefix:
+        return job
+    options.display.say("  [tags] and [output] prefix stay as they were when this run began")
+    output = job.output.model_copy(update={"prefix": began.output.prefix})
+    return replace(job, tags=began.tags, output=output)
 
 
 def _take_up(  # noqa: PLR0917 - what stands there, and what was wanted
@@ -122,7 +146,7 @@ def _sources(site: Site, place: Place) -> tuple[str, ...]:
         found += place.facts.sources
     if place.output is not None:
         found.append(str(site.output))
-    found += map(str, sorted(site.directory.path.glob("replaced/*/*.parquet"), reverse=True))
+    found += map(str, [*set_aside_runs(site.directory), *archived_outputs(site.directory)])
     return tuple(dict.fromkeys(found))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,19 +18,19 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import orjson
 
-from batcher.errors import Interrupted, StorageError
+from batcher.errors import BatcherError, Interrupted, StorageError
 from batcher.report import Standing
 from batcher.store.files import write_atomic
+from batcher.verbs.interrupting import obeyed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from batcher.engine import Engine, Tally
     from batcher.policy import FlowState
     from batcher.store.run_store import RunStore
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REFRESH_S = 0.2
 LOG_EVERY_S = 30.0
 PROGRESS_FILE_EVERY_S = 2.0
@@ -107,12 +106,13 @@ class Board:
             draining=self.draining,
         )
 
-    async def refresh(self) -> None:
-        """Show standings until cancelled."""
+    async def refresh(self, engine: Engine) -> None:
+        """Show standings until cancelled; draining is whatever stopped the engine, a signal or an error."""
         self.display.begin(self.rows_total)
         written = -PROGRESS_FILE_EVERY_S
         while True:
             now = anyio.current_time()
+            self.draining = engine.is_running and engine.stopped_by is not None
             standing = self.standing(now)
             self.display.show(standing)
             if now - written >= PROGRESS_FILE_EVERY_S:
@@ -168,19 +168,27 @@ class Signals:
     first: int | None = None
 
     async def listen(self) -> None:
-        """Obey signals until cancelled; outside the main thread there is nothing to hear."""
-        if threading.current_thread() is not threading.main_thread():
+        """Obey signals until cancelled; outside the main thread there is nothing to hear.
+
+        Whoever had them before has them again when this ends: the receiver would leave the system's defaults, and
+        a Ctrl-C in the moment after it would be a traceback.
+        """
+        before = {signum: signal.getsignal(signum) for signum in obeyed()}
+        if not before:
             return
-        with anyio.open_signal_receiver(*SIGNALS) as received:
-            async for signum in received:
-                self.hear(int(signum))
+        try:
+            with anyio.open_signal_receiver(*before) as received:
+                async for signum in received:
+                    self.hear(int(signum))
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
 
     def hear(self, signum: int) -> None:
         """One signal: drain, abandon, or end at once."""
         self.count += 1
         if self.count == 1:
             self.first = signum
-            self.board.draining = True
             flying = self.tally.in_flight
             self.stop(Interrupted(signum, hint="the same command goes on"))
             if flying:
@@ -204,7 +212,7 @@ async def work(*, store: RunStore, engine: Engine, board: Board, signals: Signal
         async with anyio.create_task_group() as tasks:
             await store.start()
             tasks.start_soon(signals.listen)
-            tasks.start_soon(board.refresh)
+            tasks.start_soon(_shown, board, engine, signals.stop)
             tasks.start_soon(store.run_background, signals.stop)
             try:
                 await engine.run()
@@ -219,6 +227,14 @@ async def work(*, store: RunStore, engine: Engine, board: Board, signals: Signal
         board.finish()
 
 
+async def _shown(board: Board, engine: Engine, stop: Callable[[BaseException], None]) -> None:
+    """Show progress; what goes wrong in it stops the session, but in order: paid requests come home first."""
+    try:
+        await board.refresh(engine)
+    except Exception as error:  # noqa: BLE001 - told to the engine, which drains and raises it
+        stop(error)
+
+
 async def _flush(store: RunStore, *, stopped: BaseException | None) -> None:
     try:
         await store.close()
@@ -228,11 +244,21 @@ async def _flush(store: RunStore, *, stopped: BaseException | None) -> None:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that matters of a task group's: the engine's own reason comes first."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+    """The exception of a task group's that matters: an expected one before a bug, a bug before a cancellation."""
+    leaves = list(_leaves(group))
+    for kind in (BatcherError, Exception):
+        found = next((each for each in leaves if isinstance(each, kind)), None)
+        if found is not None:
+            return found
+    return leaves[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 def write_json(path: Path, content: object) -> None:
