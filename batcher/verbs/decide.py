@@ -7,7 +7,8 @@ Rules, in order:
 2. A run of the same fingerprint goes on (with `--fresh` only one that was begun so), or is finished when its output
    holds the wanted rows. A raised limit begins a new run that takes all answers over. An output that was deleted or
    moved away begins a new run.
-3. A run of another fingerprint needs `--replace` (its answers may be taken over) or `--fresh` (they are not).
+3. A run of another fingerprint needs `--replace` (its answers may be taken over) or `--fresh` (they are not), unless the
+   output that it was to replace still stands there and is what is wished: that is finished.
 """
 
 from __future__ import annotations
@@ -89,12 +90,12 @@ def _nothing_begun(place: Place, wish: Wish) -> Decision:
         return Decision(Step.BEGIN)
     if place.output is None:
         return Decision(Step.REFUSE_FOREIGN)
-    if _is_finished(place, wish) and not wish.fresh:
-        return Decision(Step.FINISHED)
     return _changed(place, wish)
 
 
 def _changed(place: Place, wish: Wish) -> Decision:
+    if _is_finished(place, wish) and not wish.fresh:
+        return Decision(Step.FINISHED)
     same_rows_missing = place.output is not None and place.output.fingerprint == wish.fingerprint
     if not (wish.replace or wish.fresh or same_rows_missing):
         return Decision(Step.REFUSE_CHANGED)
@@ -107,13 +108,10 @@ def _same(  # noqa: PLR0911 - one return per rule
     if wish.fresh and (place.is_published or not facts.fresh):
         return _begin_over(place, takes_over=False)
     if not place.is_published:
-        standing = place.output.run_id if place.output is not None else None
-        if place.output_exists and standing not in {facts.run_id, facts.replaces}:
-            return Decision(Step.REFUSE_FOREIGN)
-        return Decision(Step.RESUME)
+        return Decision(Step.RESUME if _may_publish(place, facts) else Step.REFUSE_FOREIGN)
     if not place.output_exists:
         return Decision(Step.BEGIN, reason="the output of the earlier run is gone; this is a new run")
-    if place.output is None or place.output.run_id != facts.run_id:
+    if not _is_of(place.output, facts.run_id):
         return Decision(Step.REFUSE_FOREIGN)
     if _is_finished(place, wish):
         return Decision(Step.FINISHED)
@@ -128,9 +126,22 @@ def _begin_over(place: Place, *, takes_over: bool) -> Decision:
     return Decision(Step.REPLACE, replaces=place.output.run_id, takes_over=takes_over)
 
 
+def _may_publish(place: Place, facts: RunFacts) -> bool:
+    """Whether the output's name is free for this run, or will be: nothing may be paid for what cannot be published."""
+    if not place.output_exists or _is_of(place.output, facts.run_id):
+        return True
+    return facts.replaces is not None and _is_of(place.output, facts.replaces)
+
+
+def _is_of(output: FileFacts | None, run_id: str) -> bool:
+    """Whether that run published the file; what was exported from its middle is not that."""
+    return output is not None and output.complete and output.run_id == run_id
+
+
 def _is_finished(place: Place, wish: Wish) -> bool:
     return (
         place.output is not None
+        and place.output.complete
         and place.output.fingerprint == wish.fingerprint
         and place.output_rows is not None
         and place.output_rows >= wish.rows

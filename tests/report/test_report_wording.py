@@ -26,14 +26,14 @@ def advice_for(kind: str, *, outcome: str = "failed", summary: Summary = LABELS)
 
 
 def test_the_summary_reads_as_the_design_shows_it() -> None:
-    assert lines_of(LABELS) == [
-        "  labels.parquet  200,000 rows, verified · 18 min 29 s · $35.81 ($0.18 per 1,000 ok rows; $0.06 of it for"
-        " repeated attempts)",
-        "    ok 199,688 · truncated 41 · refused 19 · failed 240 · invalid 12",
-        "    198 failed  context too long: longest 141,002 tokens   no retry helps: shorten the prompt",
+    assert "\n".join(lines_of(LABELS)) == (
+        "  labels.parquet  200,000 rows, verified · 18 min 29 s · $35.81"
+        " ($0.18 per 1,000 ok rows; $0.06 of it for repeated attempts)\n"
+        "    ok 199,688 · truncated 41 · refused 19 · failed 240 · invalid 12\n"
+        "    198 failed  context too long: longest 141,002 tokens   no retry helps: shorten the prompt\n"
         "     41 truncated at 64 tokens     batcher retry labels.parquet --outcome truncated"
-        " --set request.max_completion_tokens=256",
-    ]
+        " --set request.max_completion_tokens=256"
+    )
 
 
 def test_a_run_where_all_is_well_is_two_lines() -> None:
