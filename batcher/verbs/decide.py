@@ -7,8 +7,8 @@ Rules, in order:
 2. A run of the same fingerprint goes on (with `--fresh` only one that was begun so), or is finished when its output
    holds the wanted rows. A raised limit begins a new run that takes all answers over. An output that was deleted or
    moved away begins a new run.
-3. A run of another fingerprint needs `--replace` (its answers may be taken over) or `--fresh` (they are not), unless the
-   output that it was to replace still stands there and is what is wished: that is finished.
+3. A run of another fingerprint needs `--replace` (its answers may be taken over) or `--fresh` (they are not), unless
+   the output that it was to replace still stands there and is what is wished: that is finished.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ def _changed(place: Place, wish: Wish) -> Decision:
     return _begin_over(place, takes_over=not wish.fresh)
 
 
-def _same(  # noqa: PLR0911 - one return per rule
-    place: Place, facts: RunFacts, wish: Wish
-) -> Decision:
+def _same(place: Place, facts: RunFacts, wish: Wish) -> Decision:
     if wish.fresh and (place.is_published or not facts.fresh):
         return _begin_over(place, takes_over=False)
     if not place.is_published:
