@@ -255,7 +255,7 @@ class HttpxEndpoint:
         return Reply(
             status=arrived.status,
             headers=tuple((name, scrub.text(value)) for name, value in arrived.headers),
-            body=scrub.bytes(body),
+            body=scrub.bytes(body, is_answer=_is_answer(arrived.status, body)),
             progress=Progress.COMPLETE if ending is None else ending.progress,
             fault=None if ending is None else Fault(ending.kind, scrub.text(ending.message)[:MOST_MESSAGE]),
             sent_at=wall + (wrote - began),
@@ -263,6 +263,11 @@ class HttpxEndpoint:
             latency_ms=round((ended - wrote) * 1000, 3),
             reused_connection=not wire.fresh and wire.first_write_at is not None,
         )
+
+
+def _is_answer(status: int | None, body: bytes) -> bool:
+    """Whether a body may hold what a model wrote, where a short key could be an ordinary word."""
+    return status is not None and 200 <= status < 300 and b'"choices"' in body
 
 
 async def _discard(slot: _Slot) -> None:

@@ -111,7 +111,8 @@ class Scrubber:
         text = key.reveal() if key is not None else ""
         # The longest first: no form may leave the rest of a longer one standing.
         self._forms = sorted(_forms(text), key=len, reverse=True) if text else []
-        self._byte_forms = [form.encode() for form in self._forms] if len(text) >= LONG_KEY else []
+        self._byte_forms = [form.encode() for form in self._forms]
+        self._is_long = len(text) >= LONG_KEY
 
     def text(self, value: str) -> str:
         """For headers, URLs, errors, logs: every key is replaced, short ones too."""
@@ -120,8 +121,10 @@ class Scrubber:
                 value = value.replace(form, MASK)
         return value
 
-    def bytes(self, value: bytes) -> bytes:
-        """For bodies and answers: only keys that cannot be an ordinary word are replaced."""
+    def bytes(self, value: bytes, *, is_answer: bool = True) -> bytes:
+        """For bodies: in an answer only keys that cannot be an ordinary word are replaced, elsewhere every key."""
+        if is_answer and not self._is_long:
+            return value
         for form in self._byte_forms:
             if form in value:
                 value = value.replace(form, MASK.encode())

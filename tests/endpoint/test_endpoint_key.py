@@ -113,6 +113,7 @@ def test_a_short_key_is_scrubbed_from_errors_and_never_from_answers() -> None:
     scrub = Scrubber(ApiKey("EMPTY", variable="K"))
     assert scrub.text("Authorization: Bearer EMPTY") == "Authorization: Bearer ***"
     assert scrub.bytes(b"the set is EMPTY") == b"the set is EMPTY"
+    assert scrub.bytes(b"wrong key: EMPTY", is_answer=False) == b"wrong key: ***"
 
 
 def test_without_a_key_nothing_is_scrubbed() -> None:
