@@ -61,7 +61,8 @@ class AutoWindow(Part):
 
     def commit(self, request: Request, now: float) -> None:  # noqa: ARG002
         self.in_flight += 1
-        self._out[request.row_index] = (self._blocks.current, self.in_flight)
+        if self.in_flight >= self._needed:  # what is sent beside an idle window says nothing about its size
+            self._out[request.row_index] = (self._blocks.current, self.in_flight)
 
     def on_done(self, now: float) -> None:  # noqa: ARG002
         if self.in_flight < 1:

@@ -6,12 +6,15 @@
 - Tokens/s of a block is mean in flight x tokens / time in flight (Little's law): unlike tokens over a span
   it is not bent by where the span begins, and hardly by a few long answers.
 - Growth goes on while a block is judged, so in slow start the window is two sizes further when the answer is
-  there. The step back goes to the smallest block that was as fast (within 5 %) as the one that failed.
+  there. The step back goes to the smallest block that was as fast (within 5 %) as the one that failed; between it and the one below in
+  proportion, as far as the one below was too slow only because it was smaller.
 
 A reply without usage makes its block count requests instead of tokens, and the block it is compared with too.
 """
 
 from __future__ import annotations
+
+import math
 
 from batcher.policy.constants import BLOCK_GAIN, BLOCK_GROWTH, BLOCK_LEAST_REPLIES
 
@@ -84,7 +87,7 @@ class Blocks:
         speed = block.per_second(in_tokens=in_tokens)
         if speed >= BLOCK_GAIN * before.per_second(in_tokens=in_tokens):
             return None
-        return self._smallest_as_fast(speed, before, in_tokens=in_tokens).window
+        return self._as_fast(speed, before, in_tokens=in_tokens)
 
     def _measured_before(self, block: Block) -> Block | None:
         """The largest earlier block of which at least a window of replies came back."""
@@ -96,9 +99,18 @@ class Blocks:
                 found = earlier
         return None  # a block from before a restart
 
-    def _smallest_as_fast(self, speed: float, before: Block, *, in_tokens: bool) -> Block:
+    def _as_fast(self, speed: float, before: Block, *, in_tokens: bool) -> int:
+        """The window that was, or would have been, as fast: between the last block too slow and the next."""
+        below: Block | None = None
+        slower = 1e-9
         for block in self._all:
-            as_fast = block.per_second(in_tokens=in_tokens and not block.unknown) * BLOCK_GAIN >= speed
-            if block is before or (as_fast and block.replies >= block.window):
-                return block
-        return before
+            if block.replies < block.window:
+                continue
+            own = block.per_second(in_tokens=in_tokens)
+            if block is before or own * BLOCK_GAIN >= speed:
+                if below is None:
+                    return block.window
+                enough = math.ceil(below.in_flight / below.replies * speed / slower)
+                return max(below.window, min(block.window, enough))
+            below, slower = block, max(own, 1e-9)
+        return before.window

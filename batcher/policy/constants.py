@@ -113,6 +113,15 @@ COMPLETION_GUESS: Final = 256
 FOUND_CUT: Final = 0.92
 FOUND_CUT_AGAIN: Final = 0.96
 FOUND_AGAIN_S: Final = 2.0
+FOUND_FLOOD_S: Final = 0.1
+FOUND_FLOOD_LEAST: Final = 5
+FOUND_FLOOD_LEAST_S: Final = 0.25
+"""Chosen: seconds since the cut x share refused since, so that 10 % are borne for 1 s and 40 % for 0.25 s."""
+FOUND_DOUBT: Final = 2.0
+"""Chosen: by how much the rate by the clock may be too low because of a shut gate."""
+FOUND_EVIDENCE_S: Final = 0.5
+FOUND_BLIND_CUT: Final = 0.8
+"""Chosen: below half a second of open gate since a cut nothing was measured, so the next cut is this."""
 FOUND_HOLD_S: Final = 10.0
 FOUND_RAISES: Final = (0.01, 0.02, 0.04, 0.08)
 """The raises of the first seconds after the hold; the last one is repeated."""

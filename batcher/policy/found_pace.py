@@ -3,7 +3,8 @@
 - Until the first 429 there is none: the window's slow start is the ramp, so a short run is not held back.
 - A refusal cuts: to 0.92 x the rate that was let through in the last second of open gate. One cut per
   episode: refusals of requests sent before the cut, or within 2 s after it, cut nothing.
-- Refused again after 2 s, before it was raised: 0.96 x the rate let through since the cut. The server's
+- A flood need not last 2 s: the share refused x the seconds since the cut reaches 0.1.
+- Refused again, before it was raised: 0.96 x the rate let through since the cut. The server's
   bucket was empty at both ends of that span, so this is its refill, however deep it is.
 - Held 10 s, then raised by 1, 2, 4, 8, 8 ... % a second until the next refusal, while it is used.
 
@@ -74,6 +75,8 @@ class FoundPace(Part):
         self._bucket: Bucket | None = None
         self._traffic = _Traffic()
         self._cut_at = -math.inf
+        self._cut_open = -math.inf  # the same on the clock of open gate
+        self._refused = 0  # of the requests sent since the cut
         self._through = 0  # sent since the cut, and not refused so far
         self._raises = 0
         self._raise_at = math.inf
@@ -107,7 +110,9 @@ class FoundPace(Part):
         if seen.sent_at <= self._cut_at:
             return
         self._through -= 1
-        if now - self._cut_at >= c.FOUND_AGAIN_S:
+        self._refused += 1
+        since_s = now - self._cut_at
+        if since_s >= c.FOUND_AGAIN_S or self._is_flood(since_s):
             self._cut(now)
 
     def holding(self, now: float) -> str | None:
@@ -126,16 +131,36 @@ class FoundPace(Part):
         else:
             old = self._bucket.per_s
             if self._raises == 0:
-                per_s = c.FOUND_CUT_AGAIN * max(0, self._through) / (now - self._cut_at)
+                per_s = c.FOUND_CUT_AGAIN * self._through_since_cut(now, open_now, old)
                 reason = "refused again"
             else:
                 per_s = c.FOUND_CUT * self._traffic.per_s(open_now, c.FOUND_LOOK_BACK_S)
                 reason = "refused"
             # Nothing came through: half as fast, not at once nothing. And a cut never raises.
-            per_s = min(max(per_s, old / 2), old * c.FOUND_CUT_AGAIN)
+            per_s = min(per_s or old / 2, old * c.FOUND_CUT_AGAIN)
         self._set(max(per_s, c.FOUND_LEAST_PER_S), now, reason, old)
-        self._cut_at, self._through = now, 0
+        self._cut_at, self._cut_open = now, open_now
+        self._through = self._refused = 0
         self._raises, self._raise_at = 0, now + c.FOUND_HOLD_S
+
+    def _is_flood(self, since_s: float) -> bool:
+        if since_s < c.FOUND_FLOOD_LEAST_S or self._refused < c.FOUND_FLOOD_LEAST:
+            return False
+        return since_s * self._refused >= c.FOUND_FLOOD_S * (self._through + self._refused)
+
+    def _through_since_cut(self, now: float, open_now: float, old: float) -> float:
+        """The server's refill: let through since the cut, per second.
+
+        While the gate was shut, a deep bucket filled and a shallow one did not: the truth lies between the
+        rates by either clock. When it was hardly open, nothing was measured: a fixed cut.
+        """
+        open_s = open_now - self._cut_open
+        if open_s < c.FOUND_EVIDENCE_S:
+            return c.FOUND_BLIND_CUT * old
+        through = max(0, self._through)
+        by_clock = through / (now - self._cut_at)
+        by_open_gate = through / open_s
+        return min(by_open_gate, max(by_clock, min(old, c.FOUND_DOUBT * by_clock)))
 
     def _raise(self, now: float) -> None:
         assert self._bucket is not None
