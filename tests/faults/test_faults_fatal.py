@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from runs import LEDGER_KEY, batcher, carry, journal_kinds, make_job, marked, paid_by_content, write_texts
 
@@ -52,7 +53,15 @@ def pays_only_the_rest(server: Simulator, folder: Path, *, rows: int = ROWS) -> 
     assert (ended.exit_code, ended.said.outcomes) == (0, {"ok": rows})
     assert ended.said.sent == rows - bought
     assert set(paid_by_content(server).values()) == {1}
-    assert server.totals()["generated"] == rows
+    totals = server.totals()
+    assert totals["generated"] == rows
+    lines = [orjson.loads(line) for line in (folder / ".batcher" / "ledger.jsonl").read_bytes().splitlines()]
+    assert [line["exit_code"] for line in lines][-1] == 0
+    assert sum(line["paid_attempts"] for line in lines) == rows, (
+        "what every session paid stands in the ledger"
+    )
+    assert sum(line["attempts"] for line in lines) == totals["requests"]
+    assert sum(line["completion_tokens"] for line in lines) == totals["completion_tokens"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +47,7 @@ def shared() -> Iterator[Simulator]:
 
 @pytest.fixture
 def server(shared: Simulator) -> Simulator:
-    shared.control(fail_after={}, faults={}, faults_by_substring={}, api_key=None)
+    shared.control(fail_after={}, faults={}, faults_by_substring={}, api_key=None, latency="fixed:0.002")
     shared.reset()
     return shared
 
@@ -212,6 +215,29 @@ def test_fresh_buys_everything_anew_and_goes_on_after_a_stop(server: Simulator, 
     assert set(paid_by_content(server).values()) == {2}
     third = carry(job_in(tmp_path, server), fresh=True)
     assert third.said.sent == ROWS, "a finished fresh run begins anew"
+
+
+def test_a_fresh_run_that_was_killed_goes_on_when_fresh_is_said_again(
+    server: Simulator, tmp_path: Path
+) -> None:
+    write_texts(tmp_path / "in.jsonl", marked(ROWS))
+    carry(job_in(tmp_path, server))
+    server.control(latency="fixed:0.05")
+    command = [sys.executable, "-P", "-m", "batcher.cli", "run", "-i", "in.jsonl", "-o", "out.parquet"]
+    command += ["--model", MODEL, "--prompt", PROMPT, "--base-url", server.base_url, "--fresh"]
+    command += ["--concurrency", "8", *(part for price in PRICES for part in ("--set", price))]
+    before = (tmp_path / "out.parquet").read_bytes()
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 30
+        while server.totals()["delivered"] < ROWS + 60 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    server.control(latency="fixed:0.002")
+    assert (tmp_path / "out.parquet").read_bytes() == before
+    done = carry(job_in(tmp_path, server), fresh=True)
+    assert (done.exit_code, done.said.reused) == (0, 0)
+    assert done.said.sent <= ROWS - 60 + 8
+    assert server.totals()["generated"] <= 2 * ROWS + 8
 
 
 def test_duplicates_are_each_paid_and_each_answer_serves_one_row(server: Simulator, tmp_path: Path) -> None:
