@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batcher.dataset import is_json_text
+from batcher.errors import DatasetError
 from batcher.records import Outcome
 from batcher.store.columns import our_columns
 from batcher.store.part import open_part
@@ -89,7 +92,11 @@ class OutputSource:
         self.rows = rows
 
     def slices(self, *, first_row: int, rows_per_slice: int = 512) -> Iterator[OutputSlice]:
-        """Slices from `first_row` on, contiguous. Raises pyarrow errors when the file is damaged."""
+        """Slices from `first_row` on, contiguous.
+
+        Raises:
+            DatasetError: an id cannot be read back from its text. pyarrow errors when the file is damaged.
+        """
         reader = OutputRows(self._path)
         while first_row < self.rows:
             table = reader.table(first_row, min(rows_per_slice, self.rows - first_row))
@@ -104,10 +111,36 @@ class OutputSource:
             if index in position:
                 arrays.append(_combined(table.column(position[index])).cast(each.type))
             elif each.name in at:  # an id that our own column of that name carries, as text
-                arrays.append(_combined(table.column(at[each.name])).cast(each.type, safe=False))
+                arrays.append(_read_back(_combined(table.column(at[each.name])), each))
             else:
                 arrays.append(pa.nulls(table.num_rows, each.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _read_back(ids: pa.Array, each: pa.Field) -> pa.Array:
+    """The input's id column from the text that the output carries of it: strings as they are, the rest as JSON."""
+    try:
+        if is_json_text(each):
+            return pa.array([_as_json(text) for text in ids.to_pylist()], each.type)
+        if not pa.types.is_nested(each.type):
+            return ids.cast(each.type, safe=False)
+        return pa.array([None if text is None else orjson.loads(text) for text in ids.to_pylist()], each.type)
+    except (pa.ArrowException, orjson.JSONDecodeError) as err:
+        raise DatasetError(
+            f"the column {each.name!r} cannot be read back from the output as {each.type}: {err}",
+            hint="run the job again with --replace: answers that stand in the file are taken over",
+        ) from err
+
+
+def _as_json(text: str | None) -> str | None:
+    """JSON that says what an id said; a string lost its quotes when it became an id."""
+    if text is None:
+        return None
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return orjson.dumps(text).decode()
+    return text
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:

@@ -7,6 +7,7 @@ it is verified. Rows that are ok are never touched; what a row cost before is ke
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,9 +28,10 @@ from batcher.store.output_rows import OutputRows, OutputSource, Selection
 from batcher.store.publish import ReplacePlan
 from batcher.store.run_facts import RunFacts
 from batcher.store.run_state import replay
-from batcher.verbs.carrying import Round, carry_out
+from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output
 from batcher.verbs.opening import Site
+from batcher.verbs.round import Round
 from batcher.verbs.run import totals_of
 from batcher.verbs.target import open_target
 from batcher.verbs.wiring import InputShape, output_schema, price_function
@@ -74,6 +76,7 @@ def retry(
     facts = _facts_of(site)
     options = replace(options, simulate=facts.simulated)
     job = job_from_table(facts.job, sets=wish.sets, options=job_options)
+    _check_columns(job, facts)
     with ExitStack() as stack:
         target = stack.enter_context(open_target(job, options))
         lock = stack.enter_context(
@@ -97,6 +100,23 @@ def _check(wish: RetryWish) -> None:
         key = given.partition("=")[0].strip()
         if key.startswith(FIXED):
             raise JobError(f"--set {key}: a retry keeps the input, the columns and the endpoint of its file")
+
+
+def _check_columns(job: Job, facts: RunFacts) -> None:
+    """The changed job writes the columns that the file has. Raises JobError."""
+    shape = _shape_of(facts)
+    before = output_schema(job_from_table(facts.job), shape).arrow.names
+    changed = sorted(set(before) ^ set(output_schema(job, shape).arrow.names))
+    if changed:
+        raise JobError(
+            f"a retry keeps the columns of its file; these settings would change: {', '.join(changed)}",
+            hint="run the job with them instead, to another output or with --replace",
+        )
+
+
+def _shape_of(facts: RunFacts) -> InputShape:
+    scan = Scan.from_json(cast("dict[str, object]", facts.scan))
+    return InputShape(scan.format, scan.schema)
 
 
 def _facts_of(site: Site) -> RunFacts:
@@ -126,12 +146,9 @@ def _opening(site: Site, facts: RunFacts, state: RunState, wish: RetryWish) -> R
     settings = {"sets": list(wish.sets)}
     if state.retry is not None and state.published is None:
         if state.retry.outcomes != outcomes or dict(state.retry.settings) != settings:
-            sets = "".join(
-                f" --set {each}" for each in cast("list[str]", state.retry.settings.get("sets", []))
-            )
             raise Conflict(
                 f"an earlier retry of {site.output.name} is not finished; nothing was sent",
-                hint=f"go on with: batcher retry {site.output} --outcome {','.join(state.retry.outcomes)}{sets}",
+                hint=f"go on with: {_command(site, state.retry)}",
             )
         return state.retry
     rows = _count(site, outcomes)
@@ -139,6 +156,14 @@ def _opening(site: Site, facts: RunFacts, state: RunState, wish: RetryWish) -> R
         return None
     number = state.retry.retry + 1 if state.retry is not None else 1
     return RetryOpen(number, outcomes=outcomes, settings=settings, rows=rows, extra={"run_id": facts.run_id})
+
+
+def _command(site: Site, opening: RetryOpen) -> str:
+    """The command line that goes on with a retry."""
+    words = ["batcher", "retry", str(site.output), "--outcome", ",".join(opening.outcomes)]
+    for given in cast("list[str]", opening.settings.get("sets", [])):
+        words += ["--set", given]
+    return shlex.join(words)
 
 
 def _count(site: Site, outcomes: tuple[str, ...]) -> int:
@@ -156,8 +181,7 @@ def _round(
     options: RunOptions,
     lock: RunLock,
 ) -> Round:
-    scan = Scan.from_json(cast("dict[str, object]", facts.scan))
-    shape = InputShape(scan.format, scan.schema)
+    shape = _shape_of(facts)
     schema = output_schema(job, shape)
     rows = pq.read_metadata(site.output).num_rows
     base = OutputRows(site.output)
@@ -165,7 +189,7 @@ def _round(
         job=job,
         site=site,
         facts=facts,
-        source=OutputSource(site.output, schema=scan.schema, output=schema, rows=rows),
+        source=OutputSource(site.output, schema=shape.schema, output=schema, rows=rows),
         shape=shape,
         rows=rows,
         target=target,
