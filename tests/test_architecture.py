@@ -55,7 +55,7 @@ LAZY_DOORS = frozenset(
     {
         "__init__.py",  # the public API
         "cli/__init__.py",  # handlers stand before the first import that takes time
-        "verbs/carrying.py",  # uvloop, where it installs
+        "verbs/at_work.py",  # uvloop, where it installs
         "simulator/server.py",  # uvloop, where it installs
         "simulator/__main__.py",
     }
@@ -171,9 +171,9 @@ def test_libraries_stay_in_their_rooms() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_asyncio_is_named_only_by_the_simulator_and_where_a_callers_loop_is_looked_for() -> None:
+def test_asyncio_is_named_only_by_the_simulator_and_the_composition_root() -> None:
     named = {each.file for each in all_imports() if each.module.split(".")[0] == "asyncio"}
-    assert {file for file in named if not file.startswith("simulator/")} == {"verbs/api.py"}
+    assert {file for file in named if not file.startswith(("simulator/", "verbs/"))} == set()
 
 
 def test_imports_stand_at_the_top_but_at_the_lazy_doors() -> None:
@@ -207,6 +207,7 @@ def test_modules_and_functions_stay_small_or_give_a_reason() -> None:
 
 def test_broad_excepts_stand_only_at_the_two_boundaries_and_the_stores_background() -> None:
     allowed = {"cli/boundary.py", "engine/dispatch.py", "store/run_store.py"}
+    allowed |= {"verbs/session.py"}  # progress that cannot be shown stops the run in order
     allowed |= {"verbs/api.py"}  # hands what a thread raised to its caller
     found = set()
     for path in files():

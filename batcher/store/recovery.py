@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from batcher.errors import StorageError
 from batcher.store.files import checksum_of, storage_errors
 from batcher.store.history import ShardHistory
-from batcher.store.run_store import OpenShard, forget_shard, open_shard
+from batcher.store.open_shards import OpenShard, forget_shard, open_shard
 from batcher.store.shard_input import ShardCutter
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -29,6 +28,7 @@ from batcher.store.files import storage_errors
 from batcher.store.history import ShardHistory
 from batcher.store.journal import Journal
 from batcher.store.manifest import ShardOpen, ShardSeal
+from batcher.store.open_shards import OpenShard, forget_shard, open_shard
 from batcher.store.part import Totals
 from batcher.store.seal import seal_shard
 from batcher.store.shard_input import ShardCutter, ShardRows
@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-    from batcher.ports import RowSource, Settle
+    from batcher.ports import RowSource
     from batcher.records import (
         EndRecord,
         InputRow,
@@ -52,58 +51,14 @@ if TYPE_CHECKING:
         RowHistory,
         VoidRecord,
     )
-    from batcher.store.columns import OutputSchema
     from batcher.store.directory import RunDirectory
-    from batcher.store.footer import FileFacts
     from batcher.store.journal import Ballast
     from batcher.store.manifest import Manifest, ManifestRecord
     from batcher.store.reuse import ReuseIndex
     from batcher.store.run_state import RunState
+    from batcher.store.store_plan import StorePlan
 
 MOST_OPEN_SHARDS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class StorePlan:
-    """What one session is to do with the run; values only.
-
-    Attributes:
-        end_row: row after the last one wanted (the limit, or the input's rows).
-        columns: input columns that the request builder reads.
-        selected: (first_row, rows) -> one byte per row, 1 where the row is to be done; None for all rows.
-        base: (first_row, rows) -> the old output's rows, for rows that are not done again; None for a fresh run.
-        row_indices: positions in the whole input of rows that are not consecutive (`try`), which the journal counts
-            from 0; None where the journal's row_index is the input's.
-    """
-
-    session: int
-    end_row: int
-    columns: frozenset[str]
-    schema: OutputSchema
-    facts: FileFacts
-    settle: Settle
-    strict: bool = False
-    selected: Callable[[int, int], bytes] | None = None
-    base: Callable[[int, int], pa.Table] | None = None
-    row_indices: Sequence[int] | None = None
-
-
-@dataclass(slots=True)
-class OpenShard:
-    """A shard with rows still to do.
-
-    Attributes:
-        done: one byte per row, 1 where the row has its end.
-        prior: row -> (attempts, paid attempts) of earlier sessions, for rows that are not done.
-    """
-
-    number: int
-    first_row: int
-    rows: int
-    done: bytearray
-    remaining: int
-    journal: Journal | None = None
-    prior: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class RunStore:
@@ -408,27 +363,11 @@ class RunStore:
         return [self._directory.part(number) for number in order]
 
 
-def open_shard(
-    number: int, first_row: int, rows: int, selected: Callable[[int, int], bytes] | None
-) -> OpenShard:
-    """A shard of which nothing is done yet, but the rows that are not selected."""
-    done = bytearray(rows)
-    if selected is not None:
-        done = bytearray(1 - chosen for chosen in selected(first_row, rows))
-    return OpenShard(number, first_row, rows, done, remaining=rows - sum(done))
-
-
 def _by_input_row(history: ShardHistory, row_indices: Sequence[int] | None) -> Callable[[int], RowHistory]:
     if row_indices is None:
         return history.history
     place_of = {row_index: place for place, row_index in enumerate(row_indices)}
     return lambda row_index: history.history(place_of[row_index])
-
-
-def forget_shard(directory: RunDirectory, number: int) -> None:
-    """Delete the journal and the input of a sealed shard."""
-    for path in (*directory.journals(number), directory.input(number)):
-        path.unlink(missing_ok=True)
 
 
 def _reuse_record(request: Request, run_id: str, values: Mapping[str, object]) -> ReuseRecord:

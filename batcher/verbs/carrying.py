@@ -6,108 +6,37 @@ the parts (`Round`).
 
 from __future__ import annotations
 
-import asyncio
 import glob
 import os
-import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-
 from batcher import __version__
-from batcher.engine import Engine, Tally
+from batcher.engine import Tally
 from batcher.errors import BatcherError, StorageError
-from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
-from batcher.report.wording import duration
 from batcher.store.ballast import Ballast
 from batcher.store.footer import FileFacts
 from batcher.store.manifest import Manifest, SessionOpen, Stop
-from batcher.store.recovery import Recovery, check_parts, recover
+from batcher.store.recovery import check_parts, recover
 from batcher.store.run_state import RunState, replay
-from batcher.store.run_store import RunStore, StorePlan
 from batcher.store.taken import mark_taken_rows
 from batcher.verbs.accounts import enter_crashed, enter_session
+from batcher.verbs.at_work import buy
 from batcher.verbs.closing import publish_round, session_summary, summary_of_output, token_limit
-from batcher.verbs.interrupting import Relay, interruptible
+from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
-from batcher.verbs.session import Board, Signals, work
-from batcher.verbs.wiring import output_schema, price_function, prices_version, request_builder, settler
+from batcher.verbs.round import Round, Session
+from batcher.verbs.wiring import output_schema, price_function, prices_version, settler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Callable
 
     from batcher.engine.settle import Settler
-    from batcher.job import Job
-    from batcher.ports import RowSource
     from batcher.report import Summary
-    from batcher.store.columns import OutputSchema
-    from batcher.store.lock import RunLock
-    from batcher.store.manifest import RetryOpen
-    from batcher.store.publish import ReplacePlan
-    from batcher.store.reuse import AnswerSource, ReuseIndex
-    from batcher.store.run_facts import RunFacts
-    from batcher.verbs.opening import Site
-    from batcher.verbs.options import RunOptions
-    from batcher.verbs.target import Target
-    from batcher.verbs.wiring import InputShape
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What is to be carried out, and where.
-
-    Attributes:
-        source: the rows; `shape` is what the wiring needs to know of them, `rows` how many are wanted.
-        plan: what stands at the output's name and may be replaced, or None for a free name.
-        generation: of the output: 0 for the run's own, n for its n-th retry.
-        selected, base, row_indices: as in `StorePlan`, for `retry` and `try`.
-        opening: a record that begins the round, appended unless the manifest is in that round already.
-        sources: answers that may be taken over, beside what the facts and `--reuse` name.
-    """
-
-    job: Job
-    site: Site
-    facts: RunFacts
-    source: RowSource
-    shape: InputShape
-    rows: int
-    target: Target
-    options: RunOptions
-    lock: RunLock
-    verb: str
-    plan: ReplacePlan | None = None
-    generation: int = 0
-    selected: Callable[[int, int], bytes] | None = None
-    base: Callable[[int, int], pa.Table] | None = None
-    row_indices: Sequence[int] | None = None
-    opening: RetryOpen | None = None
-    sources: Sequence[AnswerSource] = ()
-
-
-@dataclass(slots=True)
-class _Session:
-    """The opened parts of one session."""
-
-    round: Round
-    manifest: Manifest
-    state: RunState
-    settle: Settler
-    schema: OutputSchema
-    facts: FileFacts
-    recovery: Recovery
-    number: int
-    end_row: int
-    started: float
-    started_at: float
-    tally: Tally
-    reuse: ReuseIndex | None
-    ballast: Ballast
-    check: Callable[[], None]
+    from batcher.store.reuse import ReuseIndex
+    from batcher.store.run_store import RunStore
 
 
 def carry_out(round_: Round) -> Summary:
@@ -125,11 +54,11 @@ def carry_out(round_: Round) -> Summary:
             ballast.remove()
 
 
-def _carried_out(session: _Session) -> Summary:
+def _carried_out(session: Session) -> Summary:
     try:
         try:
             session.check()
-            store = _work(session)
+            store = buy(session)
             summary = _publish(session, store)
         finally:
             if session.reuse is not None:
@@ -141,7 +70,7 @@ def _carried_out(session: _Session) -> Summary:
     return summary
 
 
-def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> _Session:
+def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> Session:
     started, started_at = time.monotonic(), time.time()
     directory = round_.site.directory
     manifest = Manifest.open(directory.manifest)
@@ -191,7 +120,7 @@ def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> _Sessio
         generation=round_.generation,
     )
     tally = Tally(price=price_function(round_.job))
-    return _Session(
+    return Session(
         round_, manifest, state, settle, schema, file_facts, recovery,
         number, end_row, started, started_at, tally, reuse, ballast, check,
     )  # fmt: skip
@@ -237,122 +166,7 @@ def reuse_files(globs: tuple[str, ...], *, besides: Path) -> list[Path]:
     return [path for path in found if path != besides.absolute()]
 
 
-def _work(session: _Session) -> RunStore:
-    round_ = session.round
-    builder = request_builder(
-        round_.job,
-        round_.shape,
-        identity=round_.target.identity,
-        simulated=round_.target.simulated,
-    )
-    store = RunStore(
-        directory=round_.site.directory,
-        manifest=session.manifest,
-        state=session.state,
-        source=round_.source,
-        plan=StorePlan(
-            session=session.number,
-            end_row=session.end_row,
-            columns=builder.columns,
-            schema=session.schema,
-            facts=session.facts,
-            settle=session.settle,
-            strict=round_.options.strict,
-            selected=round_.selected,
-            base=round_.base,
-            row_indices=round_.row_indices,
-        ),
-        ballast=session.ballast,
-        reuse=session.reuse,
-    )
-    store.adopt(session.recovery.shards)
-    rng = random.Random()  # noqa: S311 - jitter, not a secret
-    limits = round_.job.limits
-    flow = FlowState(concurrency=limits.concurrency, rng=rng)
-    timeout = attempt_timeout_s(token_limit(round_.job), timeout_s=round_.job.endpoint.timeout_s)
-
-    relay = Relay()
-
-    async def main() -> None:
-        endpoint = round_.target.open_endpoint()
-        engine = Engine(
-            store=store,
-            endpoint=endpoint,
-            builder=builder,
-            flow=flow,
-            watch=Watch(patience_s=max(600.0, timeout)),
-            tally=session.tally,
-            limits=RowLimits(max_attempts=limits.max_attempts, max_paid_attempts=limits.max_paid_attempts),
-            concurrency=limits.concurrency,
-            rng=rng,
-            wall=time.time,
-            timeout_s=round_.job.endpoint.timeout_s,
-        )
-        board = _board(session, flow)
-
-        def stop(why: BaseException) -> None:
-            engine.stop(why)
-            store.stop(why)
-
-        signals = Signals(
-            engine=engine, stop=stop, display=round_.options.display, tally=session.tally, board=board,
-            drain=lambda: f"up to {duration(timeout)}",
-        )  # fmt: skip
-        relay.attach(asyncio.get_running_loop(), signals.hear)
-        try:
-            await work(store=store, engine=engine, board=board, signals=signals)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await endpoint.aclose()
-
-    with relay.held():
-        run_loop(main)
-    return store
-
-
-def run_loop(main: Callable[[], object]) -> None:
-    """Run an async function on asyncio, with uvloop where it is installed."""
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        use_uvloop = False
-    else:
-        use_uvloop = True
-    anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})  # type: ignore[arg-type]
-
-
-def _board(session: _Session, flow: FlowState) -> Board:
-    round_, state = session.round, session.state
-    sealed_ok = sum(_outcomes(seal.totals).get("ok", 0) for seal in state.sealed.values())
-    costs = [cost for seal in state.sealed.values() if isinstance(cost := seal.totals.get("cost_usd"), float)]
-    return Board(
-        tally=session.tally,
-        flow=flow,
-        display=round_.options.display,
-        rows_total=session.end_row,
-        rows_before=state.sealed_rows + session.recovery.answered,
-        progress_file=round_.site.directory.progress,
-        touch=lambda: round_.lock.touch(now=time.time()),
-        cost_before=sum(costs) if costs else 0.0,
-        not_ok_before=state.sealed_rows - sealed_ok,
-        about={
-            "run_id": round_.facts.run_id,
-            "session": session.number,
-            "pid": os.getpid(),
-            "verb": round_.verb,
-            "job": round_.facts.job_name,
-            "output": str(round_.site.output),
-            "model": round_.job.request.model,
-        },
-    )
-
-
-def _outcomes(totals: object) -> dict[str, int]:
-    found = totals.get("outcomes", {}) if isinstance(totals, dict) else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _publish(session: _Session, store: RunStore) -> Summary:
+def _publish(session: Session, store: RunStore) -> Summary:
     round_ = session.round
     base = _base_summary(session)
 
@@ -380,7 +194,7 @@ def _publish(session: _Session, store: RunStore) -> Summary:
     )
 
 
-def _base_summary(session: _Session) -> Summary:
+def _base_summary(session: Session) -> Summary:
     state = session.state
     return session_summary(
         session.tally,
@@ -398,7 +212,7 @@ def _base_summary(session: _Session) -> Summary:
     )
 
 
-def _stopped(session: _Session, error: BatcherError) -> Summary:
+def _stopped(session: Session, error: BatcherError) -> Summary:
     """Write down that and why the session stopped; the disk may be the reason, then only the summary tells."""
     summary = replace(
         _base_summary(session),
@@ -420,7 +234,7 @@ def _stopped(session: _Session, error: BatcherError) -> Summary:
     return summary
 
 
-def _ledger(session: _Session, summary: Summary) -> None:
+def _ledger(session: Session, summary: Summary) -> None:
     round_ = session.round
     enter_session(
         round_.site,

@@ -16,7 +16,7 @@ from batcher.store.lock import RunLock
 from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
 from batcher.store.run_facts import RunFacts
-from batcher.verbs.carrying import Round, carry_out
+from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
 from batcher.verbs.intake import Intake, take_in
@@ -31,6 +31,7 @@ from batcher.verbs.opening import (
     set_aside_runs,
 )
 from batcher.verbs.refusal import refuse_changed, refuse_foreign
+from batcher.verbs.round import Round
 from batcher.verbs.target import Target, open_target
 from batcher.verbs.wiring import job_mark, price_function, published_path, request_builder
 

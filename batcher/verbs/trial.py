@@ -12,19 +12,16 @@ import random
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batcher import __version__
 from batcher.dataset import check_columns
 from batcher.store.chosen_rows import ChosenRows
 from batcher.store.files import storage_errors
-from batcher.store.footer import read_facts
 from batcher.store.lock import RunLock
-from batcher.store.reuse import parquet_answers
 from batcher.store.run_facts import RunFacts
-from batcher.store.unfinished import DirectoryAnswers
-from batcher.verbs.carrying import Round, carry_out
+from batcher.verbs.carrying import carry_out
 from batcher.verbs.intake import take_in
 from batcher.verbs.opening import (
     Site,
@@ -32,20 +29,18 @@ from batcher.verbs.opening import (
     look,
     new_run_id,
     prepare_site,
-    try_sources,
+    standing_sources,
 )
+from batcher.verbs.round import Round
 from batcher.verbs.target import open_target
 from batcher.verbs.wiring import job_mark, published_path, request_builder, settler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from batcher.job import Job
     from batcher.report import Summary
     from batcher.store.directory import RunDirectory
-    from batcher.store.reuse import AnswerSource
-    from batcher.verbs.decide import Place
     from batcher.verbs.options import RunOptions
 
 ROWS = 50
@@ -123,7 +118,7 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
             simulated=target.simulated,
             output=str(part),
         )
-        sources = _sources(site, place, job)
+        sources = standing_sources(site, place, settle=settler(job, run_id=""))
         directory.make()
         facts.write(directory.run_json)
         summary = carry_out(
@@ -144,20 +139,10 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
         )
         with storage_errors("tidying a finished try", directory.path):
             shutil.rmtree(directory.path)
-        return Trial(summary, part, wanted, row_indices)
+        told = replace(summary, tried_for=str(site.output), try_number=number)
+        return Trial(told, part, wanted, row_indices)
 
 
 def _next_number(directory: RunDirectory) -> int:
     numbers = [int(path.stem) for path in directory.tries.glob("*") if path.stem.isdecimal()]
     return max(numbers, default=0) + 1
-
-
-def _sources(site: Site, place: Place, job: Job) -> Sequence[AnswerSource]:
-    """Everything bought for this output so far: the run in the making, the output, earlier tries."""
-    settle = settler(job, run_id="")
-    sources: list[AnswerSource] = []
-    if place.facts is not None and not place.is_published:
-        sources.append(DirectoryAnswers(site.directory, settle=settle, run_id=place.facts.run_id))
-    if place.output_exists and read_facts(site.output) is not None:
-        sources.append(parquet_answers(site.output))
-    return [*sources, *try_sources(site.directory, settle=settle)]

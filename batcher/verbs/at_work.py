@@ -1,0 +1,161 @@
+"""Rows bought: engine, endpoint, flow control, signals and progress of one session, put together and run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batcher.engine import Engine
+from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
+from batcher.report.wording import duration
+from batcher.store.run_store import RunStore
+from batcher.store.store_plan import StorePlan
+from batcher.verbs.closing import token_limit
+from batcher.verbs.interrupting import Relay
+from batcher.verbs.session import Board, Signals, work
+from batcher.verbs.wiring import request_builder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batcher.ports import Endpoint, RequestBuilder
+    from batcher.verbs.round import Session
+
+
+def buy(session: Session) -> RunStore:
+    """Do every row of the session's round; all shards are sealed on return.
+
+    Raises:
+        BatcherError: what stopped it, after everything that came back is stored.
+    """
+    round_ = session.round
+    builder = request_builder(
+        round_.job, round_.shape, identity=round_.target.identity, simulated=round_.target.simulated
+    )
+    store = _store(session, builder)
+    relay = Relay()
+
+    async def main() -> None:
+        endpoint = round_.target.open_endpoint()
+        try:
+            await _at_work(session, store, builder, endpoint, relay)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await endpoint.aclose()
+
+    with relay.held():
+        run_loop(main)
+    return store
+
+
+def _store(session: Session, builder: RequestBuilder) -> RunStore:
+    round_ = session.round
+    store = RunStore(
+        directory=round_.site.directory,
+        manifest=session.manifest,
+        state=session.state,
+        source=round_.source,
+        plan=StorePlan(
+            session=session.number,
+            end_row=session.end_row,
+            columns=builder.columns,
+            schema=session.schema,
+            facts=session.facts,
+            settle=session.settle,
+            strict=round_.options.strict,
+            selected=round_.selected,
+            base=round_.base,
+            row_indices=round_.row_indices,
+        ),
+        ballast=session.ballast,
+        reuse=session.reuse,
+    )
+    store.adopt(session.recovery.shards)
+    return store
+
+
+async def _at_work(
+    session: Session, store: RunStore, builder: RequestBuilder, endpoint: Endpoint, relay: Relay
+) -> None:
+    job, display = session.round.job, session.round.options.display
+    rng = random.Random()  # noqa: S311 - jitter, not a secret
+    flow = FlowState(concurrency=job.limits.concurrency, rng=rng)
+    timeout_s = attempt_timeout_s(token_limit(job), timeout_s=job.endpoint.timeout_s)
+    engine = Engine(
+        store=store,
+        endpoint=endpoint,
+        builder=builder,
+        flow=flow,
+        watch=Watch(patience_s=max(600.0, timeout_s)),
+        tally=session.tally,
+        limits=RowLimits(
+            max_attempts=job.limits.max_attempts, max_paid_attempts=job.limits.max_paid_attempts
+        ),
+        concurrency=job.limits.concurrency,
+        rng=rng,
+        wall=time.time,
+        timeout_s=job.endpoint.timeout_s,
+    )
+    board = _board(session, flow)
+
+    def stop(why: BaseException) -> None:
+        engine.stop(why)
+        store.stop(why)
+
+    signals = Signals(
+        engine=engine,
+        stop=stop,
+        display=display,
+        tally=session.tally,
+        board=board,
+        drain=lambda: f"up to {duration(timeout_s)}",
+    )
+    relay.attach(asyncio.get_running_loop(), signals.hear)
+    await work(store=store, engine=engine, board=board, signals=signals)
+
+
+def run_loop(main: Callable[[], object]) -> None:
+    """Run an async function on asyncio, with uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        use_uvloop = False
+    else:
+        use_uvloop = True
+    anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})  # type: ignore[arg-type]
+
+
+def _board(session: Session, flow: FlowState) -> Board:
+    round_, state = session.round, session.state
+    sealed_ok = sum(_outcomes(seal.totals).get("ok", 0) for seal in state.sealed.values())
+    costs = [cost for seal in state.sealed.values() if isinstance(cost := seal.totals.get("cost_usd"), float)]
+    return Board(
+        tally=session.tally,
+        flow=flow,
+        display=round_.options.display,
+        rows_total=session.end_row,
+        rows_before=state.sealed_rows + session.recovery.answered,
+        progress_file=round_.site.directory.progress,
+        touch=lambda: round_.lock.touch(now=time.time()),
+        cost_before=sum(costs) if costs else 0.0,
+        not_ok_before=state.sealed_rows - sealed_ok,
+        about={
+            "run_id": round_.facts.run_id,
+            "session": session.number,
+            "pid": os.getpid(),
+            "verb": round_.verb,
+            "job": round_.facts.job_name,
+            "output": str(round_.site.output),
+            "model": round_.job.request.model,
+        },
+    )
+
+
+def _outcomes(totals: object) -> dict[str, int]:
+    found = totals.get("outcomes", {}) if isinstance(totals, dict) else {}
+    return found if isinstance(found, dict) else {}
