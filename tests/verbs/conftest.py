@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from verb_runs import collect_streams
 
 from batcher.simulator import SimulatorConfig, launch
 
@@ -22,8 +21,7 @@ def provider() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def endpoint(provider: Simulator) -> Iterator[Simulator]:
+def endpoint(provider: Simulator) -> Simulator:
     provider.control(fail_after={}, faults_by_substring={}, faults={}, latency="fixed:0")
     provider.reset()
-    yield provider
-    collect_streams()
+    return provider

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 from typed_rows import rows_of, same_columns, sent_to, typed_table, write_typed
-from verb_runs import carry_out, collect_streams, write_rows
+from verb_runs import carry_out, write_rows
 
 from batcher.errors import AccountError, BatcherError, Conflict, JobError, StorageError
 from batcher.job import JobOptions, load_job
@@ -43,10 +43,7 @@ KEPT = (
 
 
 def again(output: Path, *outcomes: str, sets: tuple[str, ...] = (), **options: Any) -> Summary:
-    try:
-        return retry(output, RetryWish(outcomes, sets), RunOptions(environ={}, **options))
-    finally:
-        collect_streams()
+    return retry(output, RetryWish(outcomes, sets), RunOptions(environ={}, **options))
 
 
 def refused(output: Path, *outcomes: str, sets: tuple[str, ...] = ()) -> BatcherError:
