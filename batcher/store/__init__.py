@@ -8,7 +8,7 @@
     columns cells pandas_words        the output's columns, declared once
     part seal publish footer          shards to parts, parts to the output
     reuse reuse_entries unfinished taken   answers that were bought before, found by their request's hash
-    published ledger                  looking at an output; one line per session
+    published ledger events           looking at an output; one line per session; what changed meanwhile
 
 The journal is the truth, the Parquet file is a view.
 """

@@ -13,6 +13,7 @@ import anyio
 from batcher.engine import Engine
 from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
 from batcher.report.wording import duration
+from batcher.store.events import Events
 from batcher.store.run_store import RunStore
 from batcher.store.store_plan import StorePlan
 from batcher.verbs.closing import token_limit
@@ -141,6 +142,7 @@ def _board(session: Session, flow: FlowState) -> Board:
         rows_total=session.end_row,
         rows_before=state.sealed_rows + session.recovery.answered,
         progress_file=round_.site.directory.progress,
+        events=Events(round_.site.directory.events),
         touch=lambda: round_.lock.touch(now=time.time()),
         cost_before=sum(costs) if costs else 0.0,
         not_ok_before=state.sealed_rows - sealed_ok,

@@ -17,6 +17,7 @@ from batcher import __version__
 from batcher.engine import Tally
 from batcher.errors import BatcherError, StorageError
 from batcher.store.ballast import Ballast
+from batcher.store.events import Events
 from batcher.store.footer import FileFacts
 from batcher.store.manifest import Manifest, SessionOpen, Stop
 from batcher.store.recovery import check_parts, recover
@@ -105,6 +106,7 @@ def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> Session
     )
     manifest.append(opened)
     state.apply(opened)
+    Events(directory.events).tell("session", ts=started_at, session=number, verb=round_.verb, pid=os.getpid())
     reuse = _reuse(round_, state, settle)
     file_facts = FileFacts(
         version=__version__,
@@ -222,6 +224,9 @@ def _stopped(session: Session, error: BatcherError) -> Summary:
         message=str(error),
         hint=error.hint,
         rows_done=session.state.sealed_rows + session.recovery.answered + session.tally.rows,
+    )
+    Events(session.round.site.directory.events).tell(
+        "stop", ts=time.time(), session=session.number, exit_code=error.exit_code, reason=error.exit_reason
     )
     stop = Stop(session.number, error.exit_code, reason=error.exit_reason, summary=summary.to_json())
     try:

@@ -7,6 +7,7 @@ is synced before this returns.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from batcher.engine import Engine, Tally
     from batcher.policy import FlowState
+    from batcher.store.events import Events
     from batcher.store.run_store import RunStore
 
 REFRESH_S = 0.2
@@ -77,6 +79,7 @@ class Board:
     rows_before: int
     progress_file: Path
     touch: Callable[[], None]
+    events: Events
     cost_before: float | None = None
     about: dict[str, object] = field(default_factory=dict)
     _points: deque[tuple[float, int]] = field(default_factory=deque)
@@ -140,10 +143,27 @@ class Board:
             "sent": self.tally.attempts,
             "throttled": self.tally.throttled,
         }
+        self._tell_changes()
         try:
             _replace_unsynced(self.progress_file, orjson.dumps(content))
         except OSError:
             return  # a view; the run itself will meet the disk's trouble where it matters
+
+    def _tell_changes(self) -> None:
+        """What the flow control changed since the last time, with the clock of the wall."""
+        epoch = time.time() - time.monotonic()
+        for each in self.flow.drain_events():
+            self.events.tell(
+                each.part,
+                ts=epoch + each.at,
+                reason=each.reason,
+                old=_finite(each.old),
+                new=_finite(each.new),
+            )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _replace_unsynced(path: Path, content: bytes) -> None:
