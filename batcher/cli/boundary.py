@@ -20,6 +20,8 @@ import click
 
 from batcher.cli import signals, streams
 from batcher.errors import BatcherError, Interrupted
+from batcher.report.summary import Summary
+from batcher.report.wording import stop_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,7 @@ def _outcome(verb: Callable[[], object]) -> int:  # noqa: PLR0911 - one return f
 
 
 def tell(error: BatcherError) -> None:
-    """Write a failure to stderr in the form of every stop: message, exit code, what to type next."""
+    """Write a failure to stderr in the form of every stop: message, exit code, what was done, what to type next."""
     streams.write(stop_text(error, width=shutil.get_terminal_size((WIDTH, 24)).columns), to_stderr=True)
 
 
@@ -75,6 +77,8 @@ def stop_text(error: BatcherError, *, width: int) -> str:
     code = f"(exit {error.exit_code})"
     room = min(width, WIDTH) - len(code)
     lines = [f"{f'  {first}  ':<{room}}{code}", *(f"    {line}" for line in rest)]
+    told = stop_line(error.summary) if isinstance(error.summary, Summary) else None
+    lines += [f"    {told}"] if told is not None else []
     if error.hint:
         lines += [f"    {line}" for line in printable(error.hint).splitlines()]
     return "".join(f"{line}\n" for line in lines)

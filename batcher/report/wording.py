@@ -102,6 +102,18 @@ def _headline(summary: Summary, here: PurePath) -> str:
     return f"try {summary.try_number} of {harmless(shown_path(summary.tried_for, here))}"
 
 
+def stop_line(summary: Summary) -> str | None:
+    """What a stopped session did and what is left; None when it stopped before it began."""
+    if summary.rows_total is None:
+        return None
+    requests = "1 request" if summary.sent == 1 else f"{summary.sent:,} requests"
+    paid = f"{summary.paid:,} paid" if summary.paid else "nothing paid"
+    if summary.ambiguous:
+        paid += f", {summary.ambiguous:,} perhaps"
+    left = max(0, summary.rows_total - summary.rows_done)
+    return f"Stopped after {requests}; {paid}. Rows stored {summary.rows_done:,}, still to do {left:,}."
+
+
 def possibly_paid_line(summary: Summary) -> str:
     rows = sorted({row for _, row in summary.possibly_paid})
     some = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")

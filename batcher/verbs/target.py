@@ -11,6 +11,7 @@ from batcher.endpoint.address import key_variable as variable_for
 from batcher.endpoint.address import parse_address
 from batcher.endpoint.httpx_endpoint import HttpxEndpoint
 from batcher.endpoint.key import read_key
+from batcher.errors import AccountError
 from batcher.simulator import SimulatorConfig, launch
 from batcher.verbs.wiring import SIMULATED_IDENTITY
 
@@ -69,7 +70,7 @@ def open_target(job: Job, options: RunOptions) -> Iterator[Target]:
     address = parse_address(job.endpoint.base_url, allow_http=options.allow_http)
     variable = variable_for(address, job.endpoint.api_key_env)
     key = read_key(options.environ, variable) if variable is not None else None
-    yield Target(
+    target = Target(
         address,
         address.identity,
         simulated=False,
@@ -78,3 +79,14 @@ def open_target(job: Job, options: RunOptions) -> Iterator[Target]:
         ca_file=Path(job.endpoint.ca_file) if job.endpoint.ca_file is not None else None,
         environ=options.environ,
     )
+    try:
+        yield target
+    except AccountError as error:
+        error.hint = error.hint or _account_hint(address, key)
+        raise
+
+
+def _account_hint(address: Address, key: ApiKey | None) -> str:
+    """Which key went where, so that a person sees a wrong one without seeing it."""
+    sent = f"Key: {key.description}" if key is not None else "No key was sent"
+    return f"{sent}; endpoint {address.base_url}\nWhen that is put right, the same command goes on."

@@ -109,7 +109,11 @@ def test_a_401_that_repeats_the_key_is_told_without_it(server: Simulator, tmp_pa
     write_texts(tmp_path / "in.jsonl", marked(3))
     ended = run_with(key, server.base_url, tmp_path)
     assert ended.returncode == 5
-    assert b"Incorrect API key provided" in ended.stderr
+    said = ended.stderr.decode()
+    assert "Incorrect API key provided" in said
+    assert "Stopped after 1 request; nothing paid. Rows stored 0, still to do 3." in said
+    assert f"Key: $HOUSE_KEY, {len(key)} characters" in said
+    assert "the same command goes on" in said
     nowhere(key, tmp_path, ended)
 
 
