@@ -91,8 +91,8 @@ class AutoWindow(Part):
 
     def restart(self, now: float) -> None:
         """The server is back: slow start, up to the window before the trouble."""
-        target = max(self._calm, self.limit)
-        self._slow_start_to = min(self._slow_start_to, target)
+        if self._slow_start_to < math.inf:  # else it never met congestion, and doubles on
+            self._slow_start_to = max(self._calm, self.limit)
         self._begin(min(c.WINDOW_START, self.most), now, "slow start after an outage")
 
     def holding(self, now: float) -> str | None:  # noqa: ARG002 - a full window is the normal state

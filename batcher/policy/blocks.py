@@ -6,8 +6,8 @@
 - Tokens/s of a block is mean in flight x tokens / time in flight (Little's law): unlike tokens over a span
   it is not bent by where the span begins, and hardly by a few long answers.
 - Growth goes on while a block is judged, so in slow start the window is two sizes further when the answer is
-  there. The step back goes to the smallest block that was as fast (within 5 %) as the one that failed; between it and the one below in
-  proportion, as far as the one below was too slow only because it was smaller.
+  there. The step back goes to the smallest block that was as fast (within 5 %) as the one that failed, or
+  between it and the one below, in proportion to what the one below lacked.
 
 A reply without usage makes its block count requests instead of tokens, and the block it is compared with too.
 """

@@ -103,6 +103,10 @@ FILL_AT_ONCE: Final = 32
 # --- pace (rules, section 2) ------------------------------------------------------------------------------
 PACE_BURST_S: Final = 0.05
 """A bucket holds one request or this many seconds of its rate, whichever is more."""
+RESERVED_BURST_S: Final = 2.0
+"""Chosen: seconds of its rate that the bucket of reserved tokens holds; the other one limits bursts."""
+CREDITS_KEPT: Final = 4
+"""Chosen: credits of reserved tokens may lift the bucket above full by so many requests."""
 BYTES_PER_TOKEN: Final = 3.5
 ESTIMATE_MEMORY: Final = 50
 """Chosen: replies over which the running means of the token estimate look back."""

@@ -5,7 +5,8 @@
 - The smaller of the user's and the server's limit counts; the server's is followed when it changes.
 - Tokens have two buckets of the same rate. One is debited what a provider reserves (prompt estimate + max
   tokens) and credited back from `usage`. The other is debited what the request will likely use, and
-  corrected by the difference; without it, credits that come together would leave together.
+  corrected by the difference; without it, credits that come together would leave together. It keeps the
+  burst; the first one holds 2 s, or else whichever bucket waits for the other loses its refill: a third.
 - A refused or unsent attempt gets its tokens back, an ambiguous one does not. Requests are never given back.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from batcher.policy import constants as c
 from batcher.policy.bucket import Bucket
 from batcher.policy.estimate import Estimate
 from batcher.policy.part import Part, Wait
@@ -41,7 +43,7 @@ class _TokenBuckets:
     """The two buckets of one token limit; debited together."""
 
     def __init__(self, per_s: float, now: float) -> None:
-        self.reserved = Bucket(per_s, now)
+        self.reserved = Bucket(per_s, now, burst_s=c.RESERVED_BURST_S)
         self.likely = Bucket(per_s, now)
 
     def wait_s(self, debit: _Debit, now: float) -> float:
@@ -52,7 +54,7 @@ class _TokenBuckets:
         self.likely.take(debit.likely)
 
     def used(self, debit: _Debit, actual: float) -> None:
-        self.reserved.give(debit.reserved - actual)
+        self.reserved.give(debit.reserved - actual, room=c.CREDITS_KEPT * debit.reserved)
         self.likely.give(debit.likely - actual)
 
     def change(self, per_s: float, now: float) -> None:
