@@ -256,10 +256,9 @@ class Engine:
     # --- waiting and stopping ---
 
     async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until the run stops: then the turnstile, which is closed, abandons who comes."""
         with anyio.move_on_after(seconds):
             await self._stopping.wait()
-        if self._stopping.is_set():
-            raise Abandoned
 
     def _backoff(self, state: RetryCallState) -> float:
         life: RowLife = state.args[0]

@@ -119,7 +119,7 @@ class Settler:
         if reading is not None and reading.answer is not None:
             values |= _answer_values(reading.answer)
             values |= label_values(reading.answer.completion, self.labels)
-        if self.keep_raw or outcome is not Outcome.OK:
+        if self.keep_raw or outcome is not Outcome.OK or values.get("completion") is None:
             values["response_json"] = _text(record.reply.body)
         return SettledRow(outcome, values)
 

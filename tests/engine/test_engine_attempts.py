@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+
+import anyio
 import pytest
 from engine_world import HANG, REFUSED, Builder, Setup, Step, World, completion, error, lost, ok, play, unsent
 
 from batcher.engine.attempt import VOIDS_PER_ROW
-from batcher.policy import RowLimits
+from batcher.engine.circumstances import Circumstances, charged
+from batcher.engine.life import RowLife
+from batcher.policy import Charge, RowFacts, RowLimits
+from batcher.policy.table import TEMPLATES
 from batcher.records import (
     EndRecord,
     FaultKind,
@@ -14,6 +20,7 @@ from batcher.records import (
     Outcome,
     Progress,
     ReplyRecord,
+    Request,
     VoidRecord,
 )
 
@@ -175,3 +182,73 @@ def test_the_time_in_the_queue_does_not_count_the_last_exchange() -> None:
     world = play(lambda row, attempt, now: ok(seconds=10.0), Setup(rows=2, concurrency=1))
     queued = [record.queue_ms for record in world.store.journal if isinstance(record, ReplyRecord)]
     assert queued == [0.0, 0.0], "a worker takes a row only when it is free"
+
+
+def test_a_row_that_waits_for_another_attempt_keeps_no_body_in_memory() -> None:
+    held: list[int] = []
+
+    async def look(world: World) -> None:
+        await anyio.sleep(0.15)
+        lives = [each for each in gc.get_objects() if isinstance(each, RowLife)]
+        held.extend(len(each.reply.body) for each in lives if each.reply is not None)
+
+    play(
+        lambda row, attempt, now: ok() if attempt > 1 else Step(200, b"x" * 10_000, 0.1),
+        Setup(meanwhile=look),
+    )
+    assert held == [0]
+
+
+# --- circumstances ----------------------------------------------------------------------------------------
+
+
+def life(row: int) -> RowLife:
+    return RowLife(Request(row, b"{}", "hash", "m"), queued_at=0.0)
+
+
+def test_all_that_is_left_has_failed_only_while_nobody_is_answered_since() -> None:
+    around = Circumstances()
+    first, second = life(1), life(2)
+    for _ in range(3):
+        around.begun()
+    assert not around.around(first, is_dry=True).all_left_failed
+    around.answered(is_ok=True)
+    around.ended(3)
+    assert not around.around(second, is_dry=True).all_left_failed, (
+        "the first one's failure is older than the answer"
+    )
+    assert around.around(first, is_dry=True).all_left_failed
+    assert not around.around(first, is_dry=False).all_left_failed, "other rows can still be had"
+
+
+def test_answers_are_counted_from_the_rows_last_failure() -> None:
+    around = Circumstances(in_hand=1)
+    row = life(1)
+    assert around.around(row, is_dry=False).answers_since_last_attempt == 1, "a first failure is charged"
+    assert around.around(row, is_dry=False).answers_since_last_attempt == 0
+    around.answered(is_ok=False)
+    around.answered(is_ok=True)
+    facts = around.around(row, is_dry=False)
+    assert (facts.answers_since_last_attempt, facts.answers, around.ok) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("rule", ["rate_limit", "server_error", "no_reply", "conflict", "daily_limit"])
+def test_what_a_budget_counts_is_charged_as_the_table_says(rule: str) -> None:
+    verdict, facts = TEMPLATES[rule], RowFacts(0, 0.0, all_left_failed=True)
+    assert charged(verdict, facts) == (verdict, facts)
+
+
+@pytest.mark.parametrize(
+    ("rule", "alone", "charges"),
+    [
+        ("not_sent", False, Charge.T),
+        ("not_sent", True, Charge.T | Charge.R),
+        ("stale_connection", True, Charge.T | Charge.R),
+        ("connect", True, Charge.T),
+    ],
+)
+def test_what_no_budget_counts_is_a_refusal_and_alone_an_attempt(
+    rule: str, *, alone: bool, charges: Charge
+) -> None:
+    verdict, _ = charged(TEMPLATES[rule], RowFacts(1, 0.0, all_left_failed=alone))
+    assert verdict.charges == charges | Charge.B

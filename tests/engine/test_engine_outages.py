@@ -119,9 +119,15 @@ def test_no_slot_is_held_during_back_off() -> None:
 
 
 def test_retries_stand_before_first_attempts() -> None:
-    world = play(lambda row, attempt, now: error(500) if row == 5 and attempt == 1 else ok(), Setup(rows=400))
-    first, second = world.endpoint.of(5)
-    assert second.at - first.at < 0.1 + 0.5 + 1.0, "at most the back-off and one exchange of a neighbour"
+    failing = 30
+
+    def script(row: int, attempt: int, now: float) -> Step:
+        return error(500) if row < failing and attempt <= 2 else ok(seconds=10.0)
+
+    world = play(script, Setup(rows=failing + 10, concurrency=1))
+    order = [(sent.row, sent.attempt) for sent in world.sent]
+    waited = order.index((failing + 1, 1))
+    assert any(attempt == 3 for _, attempt in order[:waited]), "retries that came later went first"
 
 
 def test_workers_take_no_new_rows_when_all_retry_seats_are_taken() -> None:

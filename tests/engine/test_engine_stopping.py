@@ -148,6 +148,22 @@ def test_replies_that_are_no_api_stop_the_run_before_they_end_rows() -> None:
     assert not world.store.ended
 
 
+def test_the_row_whose_last_allowed_reply_stops_the_run_is_pending_and_not_failed() -> None:
+    world = play(lambda row, attempt, now: Step(200, b"<html>", 0.1), Setup(rows=2, concurrency=1))
+    assert isinstance(world.error, EndpointUnusable)
+    assert len(world.sent) == 6, "the third of each row"
+    assert len(world.store.ended) == 1
+
+
+def test_what_drains_with_the_fatal_failure_is_never_written_as_ended() -> None:
+    unknown = error(400, code="unknown_parameter", seconds=1.0)
+    world = play(lambda row, attempt, now: unknown, Setup(rows=1000, concurrency=8))
+    assert isinstance(world.error, TooManyFailures)
+    assert len(world.sent) > 20
+    ends = [record for record in world.store.journal if isinstance(record, EndRecord)]
+    assert len(ends) == 19
+
+
 # --- the disk, and bugs -----------------------------------------------------------------------------------
 
 
@@ -329,6 +345,19 @@ def test_rows_that_are_never_sent_let_the_event_loop_breathe() -> None:
     world = play(lambda row, attempt, now: ok(), setup)
     assert len(world.store.ended) == 5000
     assert max(turns) <= 2 * 256
+
+
+def test_stop_ends_no_further_row_even_if_it_needs_no_exchange() -> None:
+    async def interrupt(world: World) -> None:
+        while len(world.store.ended) < 500:
+            await anyio.lowlevel.checkpoint()
+        world.engine.stop(Interrupted(2))
+
+    builder = Builder(invalid=range(5000))
+    setup = Setup(rows=5000, builder=builder, rows_per_chunk=5000, meanwhile=interrupt)
+    world = play(lambda row, attempt, now: ok(), setup)
+    assert isinstance(world.error, Interrupted)
+    assert len(world.store.ended) < 2000
 
 
 def test_an_empty_input_ends_at_once() -> None:
