@@ -54,6 +54,7 @@ class Settler:
         labels: label -> allowed values; each becomes a column.
         tags: tag -> value; each becomes a column ``tag_NAME``.
         keep_raw: keep the whole reply of rows that are ``ok`` too.
+        tool_calls: the output has a column for them.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Settler:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     keep_raw: bool = False
+    tool_calls: bool = False
 
     def __call__(self, history: RowHistory) -> SettledRow | None:
         if history.reuse is not None:
@@ -119,9 +121,15 @@ class Settler:
         if reading is not None and reading.answer is not None:
             values |= _answer_values(reading.answer)
             values |= label_values(reading.answer.completion, self.labels)
-        if self.keep_raw or outcome is not Outcome.OK or values.get("completion") is None:
+        if self.keep_raw or outcome is not Outcome.OK or not self._has_a_place(values):
             values["response_json"] = _text(record.reply.body)
         return SettledRow(outcome, values)
+
+    def _has_a_place(self, values: Mapping[str, object]) -> bool:
+        """Whether what was answered stands in a column of its own, so that the whole reply need not be kept."""
+        return values.get("completion") is not None or (
+            self.tool_calls and values.get("tool_calls") is not None
+        )
 
     def _ended(self, history: RowHistory, judged: Sequence[_Judged], end: EndRecord) -> SettledRow:
         values = self._row_values(end.row_index, end.custom_id)

@@ -7,8 +7,8 @@ opening time counts.
 - A refusal without a hint closes nothing while others succeed: the row backs off alone. When refusals
 outnumber successes
   (at least 4 of the last 32) the gate closes for 0.25 s, doubled each time until something succeeds.
-- On opening, for the first second, at most window/8 requests per 100 ms go out, or what the known pace
-allows, if that is more.
+- On opening, for as long as it was shut and at most a second, at most window/8 requests per 100 ms go
+out, or what the known pace allows, if that is more: a server that says 20 ms does not cost a second.
 
 Where the pace is found from refusals (`FoundPace`), it answers those without a hint, and `blind` is off.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from batcher.policy import constants as c
 from batcher.policy.part import Part, Wait
-from batcher.policy.verdict import Action, Charge
+from batcher.policy.verdict import KEEP, Action, Charge
 
 if TYPE_CHECKING:
     import random
@@ -91,7 +91,7 @@ class Gate(Part):
             self._released += 1
 
     def on_verdict(self, verdict: Verdict, now: float) -> None:
-        if verdict.action is Action.KEEP:
+        if verdict.action is KEEP:
             self._succeeded += 1
             self._blind_s = c.GATE_BLIND_S
             return
@@ -115,7 +115,7 @@ class Gate(Part):
 
     def shut_s(self, now: float) -> float:
         """Seconds that it has been shut in all until now."""
-        return self._shut_s - max(0.0, self._opens_at - now)
+        return self._shut_s - (self._opens_at - now) if now < self._opens_at else self._shut_s
 
     def state(self, now: float) -> Mapping[str, object]:
         shut = now < self._opens_at
@@ -133,7 +133,7 @@ class Gate(Part):
         if until <= self._opens_at:
             return
         self._shut_s += until - max(now, self._opens_at)
-        self._opens_at, self._clear_at = until, until + c.RAMP_S
+        self._opens_at, self._clear_at = until, until + min(c.RAMP_S, until - now)
         self._reason = reason
         self._released = 0
         paced = math.ceil((self._pace() or 0.0) * c.RAMP_STEP_S)

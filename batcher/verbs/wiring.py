@@ -113,6 +113,7 @@ def settler(job: Job, *, run_id: str) -> Settler:
         labels=job.labels,
         tags=job.tags,
         keep_raw=job.output.keep_raw,
+        tool_calls=job.request.tools is not None,
     )
 
 

@@ -220,3 +220,14 @@ def test_a_row_without_an_answer_and_without_an_end_is_not_done() -> None:
 def test_a_reply_that_stopped_the_run_leaves_the_row_pending() -> None:
     fatal = Step(200, b'{"error":{"code":"invalid_api_key","message":"no"}}')
     assert SETTLE(RowHistory(0, (kept(fatal),))) is None
+
+
+def test_tool_calls_without_a_column_of_their_own_keep_the_whole_reply() -> None:
+    body = (
+        b'{"id":"a","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":'
+        b'[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}]}'
+    )
+    row = settled(kept(Step(200, body)))
+    assert row.values["response_json"] == body.decode()
+    with_column = settled(kept(Step(200, body)), settle=replace(SETTLE, tool_calls=True))
+    assert "response_json" not in with_column.values
