@@ -404,7 +404,7 @@ def test_rows_that_are_ok_are_never_chosen(endpoint: Simulator, failed: Path, ou
 @pytest.mark.parametrize(
     "given",
     [
-        "input.limit=3", "input.path=x.jsonl", "output.path=y.parquet", "output.prefix=p_", 'labels.kind=["a"]',
+        "input.limit=3", "input.path=x.jsonl", "output.path=y.parquet", "output.prefix=p_", 'labels.kind=["a", "b"]',
         'labels=["a"]', "tags.team=x", "endpoint.base_url=http://localhost:1/v1", " input.limit = 3",
     ],
 )  # fmt: skip
@@ -418,8 +418,15 @@ def test_what_the_file_is_made_of_cannot_be_set(endpoint: Simulator, failed: Pat
 
 @pytest.mark.parametrize(
     "given",
-    ['request.tools=[{type="function"}]', "request.n=2", "input={}", "output={}", "tags={}", "endpoint={}"],
-)
+    [
+        'request.tools=[{type="function", function={name="f"}}]',
+        "request.n=2",
+        "input={}",
+        "output={}",
+        "tags={}",
+        "endpoint={}",
+    ],
+)  # fmt: skip
 def test_no_setting_changes_the_columns_by_another_way(endpoint: Simulator, failed: Path, given: str) -> None:
     columns = pq.read_schema(failed).names
     with pytest.raises(BatcherError):
