@@ -55,8 +55,8 @@ def write_rows(folder: Path, rows: int) -> None:
             file.write(orjson.dumps({"id": row, "prompt": f"row {row} please say something nice"}) + b"\n")
 
 
-def measured(words: list[str], rows: int) -> Figures:
-    """Run to the end in a child of a fork of ours, whose own accounting is this process's alone."""
+def measured(words: list[str], rows: int, *, killed: bool = False) -> Figures:
+    """Run to the end in a child of a process of its own, so that the accounting is that of this run alone."""
     script = (
         "import json,resource,subprocess,sys,time;t=time.monotonic();"
         "code=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL).returncode;"
@@ -67,7 +67,7 @@ def measured(words: list[str], rows: int) -> Figures:
         subprocess.run([sys.executable, "-c", script, *words], capture_output=True, check=True).stdout
     )
     code, wall_s, cpu_s, peak = found
-    assert code == 0, f"exit {code}"
+    assert code == (-signal.SIGKILL if killed else 0), f"exit {code}"
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return Figures(wall_s, cpu_s, peak / unit, rows)
 
@@ -79,26 +79,29 @@ def whole_run(rows: int) -> Figures:
         return measured(command(folder, simulator), rows)
 
 
-def resumed(rows: int) -> tuple[Figures, float]:
-    """(the resumed process, seconds from its start to its first request): killed when 99.9 % of the rows are done."""
+def killed_and_resumed(rows: int) -> tuple[Figures, Figures, float]:
+    """(until the kill at 99.9 %, the session that ends the run, its seconds until its first request)."""
     with tempfile.TemporaryDirectory() as name, launch(quick()) as simulator:
         folder = Path(name)
         write_rows(folder, rows)
-        process = subprocess.Popen(
-            command(folder, simulator), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while simulator.totals()["generated"] < rows * RESUME_AT:
-            assert process.poll() is None, "ended before it was killed"
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        killer = threading.Thread(target=_kill, args=(simulator, folder, int(rows * RESUME_AT)))
+        killer.start()
+        most = measured(command(folder, simulator), int(rows * RESUME_AT), killed=True)
+        killer.join()
         sent = simulator.totals()["requests"]
         firsts: list[float] = []
         watcher = threading.Thread(target=_first_request, args=(simulator, sent, firsts))
         watcher.start()
-        figures = measured(command(folder, simulator), rows)
+        rest = measured(command(folder, simulator), rows - int(rows * RESUME_AT))
         watcher.join()
-        return figures, firsts[0]
+        return most, rest, firsts[0]
+
+
+def _kill(simulator: Simulator, folder: Path, at: int) -> None:
+    while simulator.totals()["generated"] < at:
+        time.sleep(0.02)
+    (progress,) = folder.glob(".batcher/*.run/progress.json")
+    os.kill(json.loads(progress.read_bytes())["pid"], signal.SIGKILL)
 
 
 def _first_request(simulator: Simulator, sent: int, firsts: list[float]) -> None:
@@ -114,16 +117,17 @@ def quick() -> SimulatorConfig:
 
 def main(small: int, large: int) -> None:
     print("SIMULATED server on loopback, 10 ms, 64 in flight")
-    few, many = whole_run(small), whole_run(large)
-    print(few.line(), many.line(), sep="\n")
+    few = whole_run(small)
+    print(few.line(), flush=True)
+    many, rest, first_request_s = killed_and_resumed(large)
+    print(many.line(), "(then killed)")
     print(
-        f"memory ratio {many.peak_mib / few.peak_mib:.3f},"
-        f" CPU per row ratio {many.cpu_s / large / (few.cpu_s / small):.3f}"
+        f"memory {many.peak_mib - few.peak_mib:+.0f} MiB, ratio {many.peak_mib / few.peak_mib:.3f};"
+        f" CPU per row, ratio {many.cpu_s / many.rows / (few.cpu_s / few.rows):.3f}"
     )
-    figures, first_request_s = resumed(large)
     print(
-        f"resumed at {RESUME_AT:.1%} of {large:,}: first request after {first_request_s:.1f} s,"
-        f" done after {figures.wall_s:.1f} s, {figures.peak_mib:.0f} MiB"
+        f"resumed at {RESUME_AT:.1%}: first request after {first_request_s:.1f} s,"
+        f" published after {rest.wall_s:.1f} s, {rest.peak_mib:.0f} MiB"
     )
 
 
