@@ -116,6 +116,7 @@ async def _at_work(
         board=board,
         drain=lambda: f"up to {duration(timeout_s)}",
     )
+    await store.start()  # a signal that came before is heard now, and stops it
     relay.attach(asyncio.get_running_loop(), signals.hear)
     await work(store=store, engine=engine, board=board, signals=signals)
 

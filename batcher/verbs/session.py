@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -185,7 +184,6 @@ class Signals:
     board: Board
     drain: Callable[[], str]
     count: int = 0
-    first: int | None = None
 
     async def listen(self) -> None:
         """Obey signals until cancelled; outside the main thread there is nothing to hear.
@@ -208,7 +206,6 @@ class Signals:
         """One signal: drain, abandon, or end at once."""
         self.count += 1
         if self.count == 1:
-            self.first = signum
             flying = self.tally.in_flight
             self.stop(Interrupted(signum, hint="the same command goes on"))
             if flying:
@@ -218,19 +215,17 @@ class Signals:
         elif self.count == 2 and self.engine.is_running:
             self.engine.abandon()
         else:
-            sys.stderr.flush()
             os._exit(128 + signum)
 
 
 async def work(*, store: RunStore, engine: Engine, board: Board, signals: Signals) -> None:
-    """Do every row of the store and seal every shard.
+    """Do every row of a store that is started, and seal every shard.
 
     Raises:
         BatcherError: what stopped the run; all that came back is stored and synced.
     """
     try:
         async with anyio.create_task_group() as tasks:
-            await store.start()
             tasks.start_soon(signals.listen)
             tasks.start_soon(_shown, board, engine, signals.stop)
             tasks.start_soon(store.run_background, signals.stop)

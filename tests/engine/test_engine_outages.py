@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine_world import REFUSED, Setup, Step, error, ok, play, unsent
+import anyio
+from engine_world import REFUSED, Setup, Step, World, error, ok, play, unsent
 
 from batcher.engine.seats import PROBE_EVERY_S, retry_seats
 from batcher.errors import EndpointUnavailable
@@ -119,15 +120,20 @@ def test_no_slot_is_held_during_back_off() -> None:
 
 
 def test_retries_stand_before_first_attempts() -> None:
-    failing = 30
+    lines: list[tuple[int, int]] = []
+
+    async def look(world: World) -> None:
+        await anyio.sleep(20)
+        turnstile = world.engine._turnstile
+        lines.append((len(turnstile._retries), len(turnstile._firsts)))
 
     def script(row: int, attempt: int, now: float) -> Step:
-        return error(500) if row < failing and attempt <= 2 else ok(seconds=10.0)
+        failures = {4: error(429, retry_after="30", seconds=1.0), 3: error(500, seconds=1.0)}
+        return failures[row] if row in failures and attempt == 1 else ok()
 
-    world = play(script, Setup(rows=failing + 10, concurrency=1))
-    order = [(sent.row, sent.attempt) for sent in world.sent]
-    waited = order.index((failing + 1, 1))
-    assert any(attempt == 3 for _, attempt in order[:waited]), "retries that came later went first"
+    world = play(script, Setup(rows=400, meanwhile=look))
+    assert lines == [(1, 4)], "row 3 stands in front; row 4 sleeps as long as it was told to"
+    assert next(sent.row for sent in world.sent if sent.at > 20) == 3
 
 
 def test_workers_take_no_new_rows_when_all_retry_seats_are_taken() -> None:
