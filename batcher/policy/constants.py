@@ -103,6 +103,8 @@ FILL_AT_ONCE: Final = 32
 # --- pace (rules, section 2) ------------------------------------------------------------------------------
 PACE_BURST_S: Final = 0.05
 """A bucket holds one request or this many seconds of its rate, whichever is more."""
+TOLD_APART_S: Final = 0.05
+"""Chosen: told limits are looked for in one reply of so many seconds."""
 RESERVED_BURST_S: Final = 2.0
 """Chosen: seconds of its rate that the bucket of reserved tokens holds; the other one limits bursts."""
 CREDITS_KEPT: Final = 4
@@ -110,6 +112,8 @@ CREDITS_KEPT: Final = 4
 BYTES_PER_TOKEN: Final = 3.5
 ESTIMATE_MEMORY: Final = 50
 """Chosen: replies over which the running means of the token estimate look back."""
+ESTIMATE_EVERY: Final = 8
+"""Chosen: when so many replies were seen, one of 8 is enough (the others save 0.5 µs)."""
 ESTIMATE_RATIO_LEAST: Final = 0.1
 ESTIMATE_RATIO_MOST: Final = 10.0
 COMPLETION_GUESS: Final = 256

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 _MANY: Final = b'"n"'
 _IMAGE: Final = b"image_url"
 _MOST_COMPLETIONS: Final = 1_000
+_TOKENS_PER_BYTE: Final = 1.0 / c.BYTES_PER_TOKEN
 
 
 def completions_asked(body: bytes) -> int:
     """The body's ``n``, 1 when it asks for none; a body that is no JSON object asks for 1."""
-    if _MANY not in body:  # 50 ns for nearly all requests
+    if _MANY not in body:
         return 1
     try:
         parsed = orjson.loads(body)
@@ -37,26 +38,57 @@ def completions_asked(body: bytes) -> int:
     return min(asked, _MOST_COMPLETIONS) if isinstance(asked, int) and asked > 1 else 1
 
 
-def worst_tokens(request: Request) -> tuple[int, int | None]:
-    """(prompt, completion) tokens that the request can cost at most; completion None: it has no maximum."""
-    images = (request.body.count(_IMAGE) + 1) // 2  # the word stands twice in each image part
-    prompt = len(request.body) + images * c.IMAGE_WORST_TOKENS
+def worst_tokens(request: Request, *, completions: int | None = None) -> tuple[int, int | None]:
+    """(prompt, completion) tokens that the request can cost at most; completion None: it has no maximum.
+
+    `completions`: how many it asks for; None: look into the body.
+    """
+    prompt = len(request.body)
+    if _IMAGE in request.body:  # the word stands twice in each image part
+        prompt += (request.body.count(_IMAGE) + 1) // 2 * c.IMAGE_WORST_TOKENS
     if request.max_tokens is None:
         return prompt, None
-    return prompt, request.max_tokens * completions_asked(request.body)
+    asked = completions_asked(request.body) if completions is None else completions
+    return prompt, request.max_tokens * asked
+
+
+class Weigher:
+    """`worst_tokens` for the request that is asked about again and again: it searches the body once.
+
+    `completions`: what every request asks for, >= 1; None: each body says so itself.
+    """
+
+    def __init__(self, completions: int | None = None) -> None:
+        self._completions = completions
+        self._request: Request | None = None
+        self._worst: tuple[int, int | None] = (0, None)
+
+    def most_completion(self, request: Request, most: int) -> int:
+        """Completion tokens of the request, whose maximum per completion is `most`."""
+        if self._completions is not None:
+            return most * self._completions
+        return self.worst(request)[1] or most
+
+    def worst(self, request: Request) -> tuple[int, int | None]:
+        """As `worst_tokens`."""
+        if request is not self._request:
+            self._request, self._worst = request, worst_tokens(request, completions=self._completions)
+        return self._worst
 
 
 class Estimate:
     """Running means over what replies reported. Unknown at first: ratio 1, completions at their maximum."""
 
-    def __init__(self) -> None:
+    def __init__(self, weigher: Weigher | None = None) -> None:
+        self._weigher = weigher or Weigher()
+        self._seen = 0
         self._ratio = 1.0
         self._completion: float | None = None
         self._prompts = 0
         self._completions = 0
 
     def prompt(self, request: Request) -> float:
-        return len(request.body) / c.BYTES_PER_TOKEN * self._ratio
+        return len(request.body) * _TOKENS_PER_BYTE * self._ratio
 
     def of(self, request: Request) -> tuple[float, float]:
         """(reserved, likely) tokens of the request."""
@@ -64,12 +96,15 @@ class Estimate:
         if request.max_tokens is None:
             likely = prompt + (c.COMPLETION_GUESS if self._completion is None else self._completion)
             return likely, likely
-        most = request.max_tokens * completions_asked(request.body)
-        completion = most if self._completion is None else min(most, self._completion)
-        return prompt + most, prompt + completion
+        most = self._weigher.most_completion(request, request.max_tokens)
+        mean = self._completion
+        return prompt + most, prompt + (most if mean is None or mean > most else mean)
 
     def learn(self, request: Request, usage: Usage) -> None:
-        """Correct the means by one reply's usage."""
+        """Correct the means by one reply's usage; once they stand, by one of 8."""
+        self._seen += 1
+        if self._seen > c.ESTIMATE_MEMORY and self._seen % c.ESTIMATE_EVERY:
+            return
         if usage.prompt_tokens and request.body:
             self._prompts = min(self._prompts + 1, c.ESTIMATE_MEMORY)
             seen = usage.prompt_tokens * c.BYTES_PER_TOKEN / len(request.body)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy import constants as c
 from batcher.policy.bucket import Bucket
 from batcher.policy.part import Part, Wait
-from batcher.policy.verdict import Action, Effect
+from batcher.policy.verdict import KEEP, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ class FoundPace(Part):
     def on_reply(self, seen: Observation) -> None:
         verdict = seen.verdict
         # The action first: asking a Flag costs 0.5 µs, and nearly all replies are answers.
-        if verdict.action is Action.KEEP or Effect.CUT_PACE not in verdict.effects:
+        if verdict.action is KEEP or Effect.CUT_PACE not in verdict.effects:
             return
         now = seen.received_at
         self._traffic.refused()

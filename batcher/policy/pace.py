@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from batcher.policy import constants as c
 from batcher.policy.bucket import Bucket
@@ -25,6 +25,7 @@ from batcher.policy.verdict import Paid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batcher.policy.estimate import Weigher
     from batcher.policy.events import EventLog
     from batcher.policy.part import Observation
     from batcher.records import Request
@@ -34,28 +35,26 @@ TOKENS: Final = "rate limit (tokens/min)"
 _LEAST_STEP_S: Final = 1e-5
 
 
-class _Debit(NamedTuple):
-    reserved: float
-    likely: float
-
-
 class _TokenBuckets:
-    """The two buckets of one token limit; debited together."""
+    """The two buckets of one token limit; a debit is (reserved, likely) tokens."""
 
     def __init__(self, per_s: float, now: float) -> None:
         self.reserved = Bucket(per_s, now, burst_s=c.RESERVED_BURST_S)
         self.likely = Bucket(per_s, now)
 
-    def wait_s(self, debit: _Debit, now: float) -> float:
-        return max(self.reserved.wait_s(debit.reserved, now), self.likely.wait_s(debit.likely, now))
+    def wait_s(self, debit: tuple[float, float], now: float) -> float:
+        reserved, likely = debit
+        return self.reserved.wait_s(reserved, now) or self.likely.wait_s(likely, now)
 
-    def take(self, debit: _Debit) -> None:
-        self.reserved.take(debit.reserved)
-        self.likely.take(debit.likely)
+    def take(self, debit: tuple[float, float]) -> None:
+        reserved, likely = debit
+        self.reserved.take(reserved)
+        self.likely.take(likely)
 
-    def used(self, debit: _Debit, actual: float) -> None:
-        self.reserved.give(debit.reserved - actual, room=c.CREDITS_KEPT * debit.reserved)
-        self.likely.give(debit.likely - actual)
+    def used(self, debit: tuple[float, float], actual: float) -> None:
+        reserved, likely = debit
+        self.reserved.give(reserved - actual, room=c.CREDITS_KEPT * reserved)
+        self.likely.give(likely - actual)
 
     def change(self, per_s: float, now: float) -> None:
         self.reserved.change(per_s, now)
@@ -66,7 +65,13 @@ class Pace(Part):
     """`requests_per_minute`, `tokens_per_minute`: the user's limits, > 0; None: none."""
 
     def __init__(
-        self, *, requests_per_minute: float | None, tokens_per_minute: float | None, now: float, log: EventLog
+        self,
+        *,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        now: float,
+        log: EventLog,
+        weigher: Weigher | None = None,
     ) -> None:
         for name, limit in (("requests", requests_per_minute), ("tokens", tokens_per_minute)):
             if limit is not None and not (limit > 0 and math.isfinite(limit)):
@@ -74,11 +79,12 @@ class Pace(Part):
         self._user = (requests_per_minute, tokens_per_minute)
         self._log = log
         self._told = ToldLimits()
-        self._estimate = Estimate()
+        self._read_again_at = -math.inf
+        self._estimate = Estimate(weigher)
         self._requests: Bucket | None = None
         self._tokens: _TokenBuckets | None = None
-        self._debits: dict[int, _Debit] = {}
-        self._next: tuple[Request, _Debit] | None = None  # of the latest `ask`, for its `commit`
+        self._debits: dict[int, tuple[float, float]] = {}
+        self._next: tuple[Request, tuple[float, float]] | None = None  # of the latest `ask`, for its `commit`
         self._apply(now, "set by the user")
 
     @property
@@ -92,7 +98,7 @@ class Pace(Part):
             if wait_s:
                 return Wait(now + max(wait_s, _LEAST_STEP_S), REQUESTS)
         if self._tokens is not None:
-            debit = _Debit(*self._estimate.of(request))
+            debit = self._estimate.of(request)
             wait_s = self._tokens.wait_s(debit, now)
             if wait_s:
                 return Wait(now + max(wait_s, _LEAST_STEP_S), TOKENS)
@@ -104,22 +110,18 @@ class Pace(Part):
             self._requests.take(1.0)
         if self._tokens is not None:
             asked = self._next
-            debit = asked[1] if asked and asked[0] is request else _Debit(*self._estimate.of(request))
+            debit = asked[1] if asked and asked[0] is request else self._estimate.of(request)
             self._tokens.take(debit)
             self._debits[request.row_index] = debit
 
     def on_reply(self, seen: Observation) -> None:
-        if seen.headers and self._told.read(seen.headers, sent_at=seen.sent_at):
-            self._apply(seen.received_at, "told by the server")
-        usage = seen.usage
-        self._estimate.learn(seen.request, usage)
-        debit = self._debits.pop(seen.request.row_index, None)
-        if debit is None or self._tokens is None:
-            return
-        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
-            self._tokens.used(debit, usage.prompt_tokens + usage.completion_tokens)
-        elif seen.verdict.paid is Paid.NO:
-            self._tokens.used(debit, 0.0)
+        # Not every reply: looking through its headers costs as much as all else here.
+        if seen.headers and seen.received_at >= self._read_again_at:
+            self._read_again_at = seen.received_at + c.TOLD_APART_S
+            if self._told.read(seen.headers, sent_at=seen.sent_at):
+                self._apply(seen.received_at, "told by the server")
+        if self._tokens is not None:
+            self._settle(self._tokens, seen)
 
     def on_unanswered(self, request: Request, now: float) -> None:  # noqa: ARG002
         self._debits.pop(request.row_index, None)
@@ -127,7 +129,7 @@ class Pace(Part):
     def holding(self, now: float) -> str | None:
         if self._requests is not None and self._requests.wait_s(1.0, now):
             return REQUESTS
-        if self._tokens is not None and self._tokens.wait_s(_Debit(1.0, 1.0), now):
+        if self._tokens is not None and self._tokens.wait_s((1.0, 1.0), now):
             return TOKENS
         return None
 
@@ -139,6 +141,17 @@ class Pace(Part):
                 "told_by_server": {"requests": self._told.requests, "tokens": self._told.tokens},
             }
         }
+
+    def _settle(self, tokens: _TokenBuckets, seen: Observation) -> None:
+        usage = seen.usage
+        self._estimate.learn(seen.request, usage)
+        debit = self._debits.pop(seen.request.row_index, None)
+        if debit is None:
+            return
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+            tokens.used(debit, usage.prompt_tokens + usage.completion_tokens)
+        elif seen.verdict.paid is Paid.NO:
+            tokens.used(debit, 0.0)
 
     def _apply(self, now: float, reason: str) -> None:
         requests = _smaller(self._user[0], self._told.requests)

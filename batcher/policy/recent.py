@@ -17,8 +17,9 @@ class Recent:
         self._faults = 0
 
     def good(self, now: float) -> None:
-        if int(now) != self._second:
-            self._roll(int(now))
+        second = int(now)
+        if second != self._second:
+            self._roll(second)
         self._cells[-1][1] += 1
         self._results += 1
 

@@ -43,7 +43,8 @@ class RetryBucket:
         if self._spent > 0.0:
             refund = c.RETRY_REFUND if self._rows.get(row_index) else c.SUCCESS_REFUND
             self._spent = max(0.0, self._spent - refund)
-        self.ended(row_index)
+        if self._rows:
+            self._rows.pop(row_index, None)
 
     def failed(self, row_index: int, verdict: Verdict) -> None:
         """The attempt ended with this verdict; takes what its retry costs."""
@@ -59,8 +60,7 @@ class RetryBucket:
 
     def ended(self, row_index: int) -> None:
         """The row is done."""
-        if self._rows:
-            self._rows.pop(row_index, None)
+        self._rows.pop(row_index, None)
 
     def refill(self) -> None:
         """The outage that emptied it is over."""

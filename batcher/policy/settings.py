@@ -30,6 +30,7 @@ class FlowSettings:
         tokens_per_minute: > 0; None as above.
         max_cost_usd: for the whole run, >= 0; None: no budget.
         deadline_s: from the session's start, > 0; None: none.
+        completions: ``n`` of every request, >= 1; None: it differs, each body says so (costs a search).
         rates_of: a model's prices, or None when there are none; only asked with a budget.
     """
 
@@ -39,4 +40,5 @@ class FlowSettings:
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None
     deadline_s: float | None = None
+    completions: int | None = None
     rates_of: Callable[[str], ModelRates | None] = no_rates

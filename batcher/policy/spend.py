@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from batcher.errors import BatcherError, JobError, LimitReached
 from batcher.policy.constants import TOKENS_PER_PRICE
-from batcher.policy.estimate import worst_tokens
+from batcher.policy.estimate import Weigher, worst_tokens
 from batcher.policy.part import Part, Wait
 from batcher.policy.verdict import Paid
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batcher.policy.part import Observation
-    from batcher.records import Request, Usage
+    from batcher.records import Request
 
 _PICO: Final = 1_000_000_000_000
 _REASON: Final = "budget"
@@ -73,16 +73,25 @@ def worst_cost_usd(request: Request, rates: ModelRates) -> float | None:
 class Spend(Part):
     """`max_cost_usd` >= 0 for the whole run, `spent_usd` >= 0 of earlier sessions."""
 
-    def __init__(self, *, max_cost_usd: float, rates_of: RatesOf, spent_usd: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_cost_usd: float,
+        rates_of: RatesOf,
+        spent_usd: float = 0.0,
+        weigher: Weigher | None = None,
+    ) -> None:
         if not (max_cost_usd >= 0 and math.isfinite(max_cost_usd)):
             raise ValueError(f"max_cost_usd must be 0 or more, got {max_cost_usd}")
         self._most = int(max_cost_usd * _PICO)
         self._max_cost_usd = max_cost_usd
         self._rates_of = rates_of
+        self._weigher = weigher or Weigher()
         self._spent = _up(spent_usd)
         self._reserved = 0
         self._held: dict[int, int] = {}  # row in flight -> reserved
         self._asked: tuple[Request, int] | None = None
+        self._per_token: dict[str, tuple[int, int]] = {}  # model -> picodollars, rounded up
 
     @property
     def spent_usd(self) -> float:
@@ -143,16 +152,31 @@ class Spend(Part):
         }
 
     def _worst(self, request: Request) -> int | None:
-        rates = self._rates_of(request.model)
-        cost = None if rates is None else worst_cost_usd(request, rates)
-        return None if cost is None else _up(cost)
+        prompt, completion = self._weigher.worst(request)
+        per_token = self._per_token.get(request.model) or self._priced(request.model)
+        if completion is None or per_token is None:
+            return None
+        return prompt * per_token[0] + completion * per_token[1]
+
+    def _priced(self, model: str) -> tuple[int, int] | None:
+        rates = self._rates_of(model)
+        if rates is None:
+            return None
+        per_token = (_up(rates.input / TOKENS_PER_PRICE), _up(rates.output / TOKENS_PER_PRICE))
+        self._per_token[model] = per_token
+        return per_token
 
     def _cost(self, seen: Observation, worst: int) -> int:
         if seen.cost_usd is not None and seen.cost_usd >= 0 and math.isfinite(seen.cost_usd):
             return _up(seen.cost_usd)
+        prompt, completion = seen.usage.prompt_tokens, seen.usage.completion_tokens
+        per_token = self._per_token.get(seen.request.model)
+        if prompt is None or completion is None or per_token is None:
+            return worst
+        if not seen.usage.cached_tokens:
+            return prompt * per_token[0] + completion * per_token[1]
         rates = self._rates_of(seen.request.model)
-        cost = None if rates is None else _cost_usd(seen.usage, rates)
-        return worst if cost is None else _up(cost)
+        return worst if rates is None else _up(_cost_usd(prompt, completion, seen.usage.cached_tokens, rates))
 
     def _unbounded(self, request: Request) -> BatcherError:
         why = refusal_at_start(
@@ -169,12 +193,8 @@ class Spend(Part):
         )
 
 
-def _cost_usd(usage: Usage, rates: ModelRates) -> float | None:
-    """What usage costs at these rates; None when it is not known in full."""
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    if prompt is None or completion is None:
-        return None
-    cached = min(usage.cached_tokens or 0, prompt)
+def _cost_usd(prompt: int, completion: int, cached: int, rates: ModelRates) -> float:
+    cached = min(cached, prompt)
     cached_input = rates.input if rates.cached_input is None else rates.cached_input
     fresh = prompt - cached
     return (fresh * rates.input + cached * cached_input + completion * rates.output) / TOKENS_PER_PRICE

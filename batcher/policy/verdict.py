@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, Flag, StrEnum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from batcher.errors import BatcherError
@@ -20,6 +20,10 @@ class Action(StrEnum):
     FAIL = "fail"  # the row ends here; `outcome` is FAILED or REFUSED
     STOP = "stop"  # the run stops, no row result is written
     PARK = "park"  # the row tries again, and the whole run sleeps until an announced time
+
+
+KEEP: Final = Action.KEEP
+"""For what looks at every reply: naming a member by its class costs 0.1 µs in Python 3.11."""
 
 
 class Paid(Enum):

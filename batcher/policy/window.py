@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.policy import constants as c
 from batcher.policy.part import Part, Wait
-from batcher.policy.verdict import Action
+from batcher.policy.verdict import KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class Window(Part):
     def on_reply(self, seen: Observation) -> None:
         if self._ramp >= self.limit or seen.sent_at <= self._ramp_since:
             return
-        if seen.verdict.action is Action.KEEP and self.in_flight >= c.WINDOW_USED_SHARE * self._ramp:
+        if seen.verdict.action is KEEP and self.in_flight >= c.WINDOW_USED_SHARE * self._ramp:
             self._successes += 1
             if self._successes >= self._ramp:
                 self._successes, self._ramp = 0, min(self.limit, 2 * self._ramp)

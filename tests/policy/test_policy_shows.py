@@ -26,8 +26,7 @@ from batcher.records import Request, Usage
 CASES = [
     (depth_s, hint, told, changes)
     for depth_s in (0.1, 1.0)
-    for hint in ("ms", "s", None)
-    for told in (None, "requests")
+    for hint, told in (("ms", None), ("s", None), (None, None), ("ms", "requests"))
     for changes in ((), ((50.0, 0.5),), ((50.0, 2.0),))
 ]
 
@@ -79,7 +78,7 @@ def test_a_token_limit_is_used_as_well(
         return 200.0 if counted == "reserved" else (used.prompt_tokens or 0) + (used.completion_tokens or 0)
 
     server = TokenBucketServer(
-        20_000, depth_s, around(0.3), told=told, unit=unit, usage=usage, changes=changes
+        8_000, depth_s, around(0.3), told=told, unit=unit, usage=usage, changes=changes
     )
     client = Client(server, FlowSettings()).run(end)
     taken = sum(
@@ -87,7 +86,7 @@ def test_a_token_limit_is_used_as_well(
         for sent in client.log
         if begin <= sent.back_at < end and sent.verdict.action is Action.KEEP
     )
-    assert taken / client.open_s(begin, end) >= 0.88 * 20_000 * factor
+    assert taken / client.open_s(begin, end) >= 0.88 * 8_000 * factor
     assert client.refused(begin, end) <= 0.02
 
 
