@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import time
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batcher import __version__
 from batcher.dataset import check_columns
 from batcher.job import job_from_table
 from batcher.report import Summary
-from batcher.store.lock import RunLock
 from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
-from batcher.store.run_facts import RunFacts
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
-from batcher.verbs.intake import Intake, take_in
 from batcher.verbs.opening import (
     Site,
     archived_outputs,
-    finish_setting_aside,
-    look,
-    new_run_id,
-    prepare_site,
     set_aside,
     set_aside_runs,
 )
 from batcher.verbs.refusal import refuse_changed, refuse_foreign
 from batcher.verbs.round import Round
-from batcher.verbs.target import Target, open_target
-from batcher.verbs.wiring import job_mark, price_function, published_path, request_builder
+from batcher.verbs.taking_up import TakenUp, taken_up
+from batcher.verbs.wiring import output_schema, price_function, request_builder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batcher.job import Fingerprint, Job
+    from batcher.job import Job
+    from batcher.store.run_facts import RunFacts
     from batcher.verbs.decide import Place
     from batcher.verbs.options import RunOptions
 
@@ -49,22 +39,15 @@ def run(job: Job, options: RunOptions) -> Summary:
     Raises:
         BatcherError: what stopped the run, with its exit code; the same call goes on.
     """
-    with ExitStack() as stack:
-        target = stack.enter_context(open_target(job, options))
-        site = prepare_site(published_path(job.output_path, simulated=target.simulated), options.state)
-        lock = stack.enter_context(
-            RunLock.acquire(site.directory.lock, pid=os.getpid(), host=os.uname().nodename, now=time.time())
-        )
-        finish_setting_aside(site.directory)
-        place = look(site)
-        intake = take_in(job, options, site, known=place.facts)
-        mark = job_mark(job, intake.scan, identity=target.identity, simulated=target.simulated)
-        wish = Wish(mark.digest, intake.wanted_rows(job), replace=options.replace, fresh=options.fresh)
+    with taken_up(job, options) as taken:
+        site, place, intake, target = taken.site, taken.place, taken.intake, taken.target
+        rows = intake.wanted_rows(job)
+        wish = Wish(taken.mark.digest, rows, replace=options.replace, fresh=options.fresh)
         decision = decide(place, wish)
         if decision.step is Step.REFUSE_FOREIGN:
             refuse_foreign(site)
         if decision.step is Step.REFUSE_CHANGED:
-            refuse_changed(job, site, place, intake, mark, target)
+            refuse_changed(job, site, place, intake, taken.mark, target)
         if decision.step is Step.FINISHED:
             tidy_finished(site.directory)
             return _finished(job, site, place, options)
@@ -72,7 +55,8 @@ def run(job: Job, options: RunOptions) -> Summary:
         check_columns(intake.scan, builder.columns)
         if decision.step is Step.RESUME and place.facts is not None:
             job = _with_columns_of(place.facts, job, options)
-        facts = _take_up(job, site, place, intake, mark, target, decision)
+        output_schema(job, intake.shape)  # a clash of names leaves nothing behind: the next command may have a prefix
+        facts = _begun(taken, decision)
         if decision.reason is not None:
             options.display.say(f"  {decision.reason}")
         return carry_out(
@@ -82,10 +66,10 @@ def run(job: Job, options: RunOptions) -> Summary:
                 facts=facts,
                 source=intake.source(),
                 shape=intake.shape,
-                rows=intake.wanted_rows(job),
+                rows=rows,
                 target=target,
                 options=options,
-                lock=lock,
+                lock=taken.lock,
                 verb="run",
                 plan=_replace_plan(site, facts),
             )
@@ -102,38 +86,17 @@ def _with_columns_of(facts: RunFacts, job: Job, options: RunOptions) -> Job:
     return replace(job, tags=began.tags, output=output)
 
 
-def _take_up(  # noqa: PLR0917 - what stands there, and what was wanted
-    job: Job,
-    site: Site,
-    place: Place,
-    intake: Intake,
-    mark: Fingerprint,
-    target: Target,
-    decision: Decision,
-) -> RunFacts:
+def _begun(taken: TakenUp, decision: Decision) -> RunFacts:
     """The facts of the run that stands there, or of a new one, written down."""
+    site, place = taken.site, taken.place
     if decision.step is Step.RESUME:
         assert place.facts is not None
         return place.facts
     sources = _sources(site, place) if decision.takes_over else ()
     if place.facts is not None:
         set_aside(site.directory, place.facts.run_id)
-    now = time.time()
-    facts = RunFacts(
-        run_id=new_run_id(now),
-        created_at=now,
-        version=__version__,
-        fingerprint=mark.digest,
-        parts=mark.parts,
-        job=job.table,
-        job_name=job.name,
-        scan=intake.scan.to_json(),
-        base_url=target.identity,
-        simulated=target.simulated,
-        output=str(site.output),
-        replaces=decision.replaces,
-        sources=sources,
-        fresh=not decision.takes_over,
+    facts = taken.new_facts(
+        site.output, replaces=decision.replaces, sources=sources, fresh=not decision.takes_over
     )
     facts.write(site.directory.run_json)
     return facts
@@ -154,7 +117,7 @@ def _sources(site: Site, place: Place) -> tuple[str, ...]:
 def _replace_plan(site: Site, facts: RunFacts) -> ReplacePlan | None:
     if facts.replaces is None:
         return None
-    archive = site.directory.replaced(facts.replaces) / f"{site.output.name}"
+    archive = site.directory.replaced_output(facts.replaces)
     archive.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return ReplacePlan(facts.replaces, archive_to=archive)
 

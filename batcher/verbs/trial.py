@@ -7,33 +7,22 @@ own in ``tries/``, so a crash loses nothing of it either.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import time
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batcher import __version__
 from batcher.dataset import check_columns
 from batcher.store.chosen_rows import ChosenRows
 from batcher.store.files import storage_errors
-from batcher.store.lock import RunLock
-from batcher.store.run_facts import RunFacts
 from batcher.verbs.carrying import carry_out
-from batcher.verbs.intake import take_in
 from batcher.verbs.opening import (
     Site,
-    finish_setting_aside,
-    look,
-    new_run_id,
-    prepare_site,
     standing_sources,
 )
 from batcher.verbs.round import Round
-from batcher.verbs.target import open_target
-from batcher.verbs.wiring import job_mark, published_path, request_builder, settler
+from batcher.verbs.taking_up import taken_up
+from batcher.verbs.wiring import output_schema, request_builder, settler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,38 +76,17 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
     Raises:
         BatcherError: what stopped it; what was bought is kept and taken over.
     """
-    with ExitStack() as stack:
-        target = stack.enter_context(open_target(job, options))
-        site = prepare_site(published_path(job.output_path, simulated=target.simulated), options.state)
-        lock = stack.enter_context(
-            RunLock.acquire(site.directory.lock, pid=os.getpid(), host=os.uname().nodename, now=time.time())
-        )
-        finish_setting_aside(site.directory)
-        place = look(site)
-        intake = take_in(job, options, site, known=place.facts)
+    with taken_up(job, options) as taken:
+        site, intake, target = taken.site, taken.intake, taken.target
         builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
         check_columns(intake.scan, builder.columns)
+        output_schema(job, intake.shape)
         wanted = intake.wanted_rows(job)
         row_indices = chosen(wanted, min(count, MOST_ROWS))
-        mark = job_mark(job, intake.scan, identity=target.identity, simulated=target.simulated)
         number = _next_number(site.directory)
-        directory = site.directory.try_directory(number)
-        part = site.directory.try_part(number)
-        now = time.time()
-        facts = RunFacts(
-            run_id=new_run_id(now),
-            created_at=now,
-            version=__version__,
-            fingerprint=mark.digest,
-            parts=mark.parts,
-            job=job.table,
-            job_name=job.name,
-            scan={},
-            base_url=target.identity,
-            simulated=target.simulated,
-            output=str(part),
-        )
-        sources = standing_sources(site, place, settle=settler(job, run_id=""))
+        directory, part = site.directory.try_directory(number), site.directory.try_part(number)
+        sources = standing_sources(site, taken.place, settle=settler(job, run_id=""))
+        facts = taken.new_facts(part)
         directory.make()
         facts.write(directory.run_json)
         summary = carry_out(
@@ -131,7 +99,7 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
                 rows=len(row_indices),
                 target=target,
                 options=options,
-                lock=lock,
+                lock=taken.lock,
                 verb="try",
                 row_indices=row_indices,
                 sources=sources,
