@@ -20,14 +20,15 @@ from batcher.dataset.scanned import FileStamp, Scan
 from batcher.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 RUN_ID_KEY = b"batcher.run_id"
 """File metadata key that our own outputs carry."""
 ROLE_KEY = b"batcher.role"
 """Field metadata key of the columns that we added to an output; input columns have none."""
-_OUR_ROLES = (b"bookkeeping", b"output")
+BOOKKEEPING = b"bookkeeping"
+"""The role of columns that mean nothing to a later run; what the model said (its answers) is data like any other."""
 
 
 class _File(NamedTuple):
@@ -51,7 +52,9 @@ def scan_parquet(files: Sequence[Path]) -> Scan:
     rows = sum(file.stamp.rows for file in opened)
     whole = hashlib.blake2b(b"".join(bytes.fromhex(f.stamp.content_hash) for f in opened), digest_size=DIGEST)
     notes = [
-        f"{f.path.name} is an output of this tool; its own columns are left out" for f in opened if f.is_ours
+        f"{f.path.name} is an output of this tool; its bookkeeping columns are left out"
+        for f in opened
+        if f.is_ours
     ]
     return Scan(
         format="parquet",
@@ -65,13 +68,16 @@ def scan_parquet(files: Sequence[Path]) -> Scan:
 
 
 def own_columns(schema: pa.Schema) -> list[str]:
-    """Columns that an earlier run of ours added, by their field metadata."""
-    return [field.name for field in schema if (field.metadata or {}).get(ROLE_KEY) in _OUR_ROLES]
+    """Columns that an earlier run of ours added for its bookkeeping, by their field metadata."""
+    return [field.name for field in schema if (field.metadata or {}).get(ROLE_KEY) == BOOKKEEPING]
 
 
-def is_own_output(schema: pa.Schema) -> bool:
-    """Whether a Parquet file with this schema was written by this tool."""
-    return RUN_ID_KEY in (schema.metadata or {})
+def is_own_output(metadata: Mapping[bytes, bytes] | None) -> bool:
+    """Whether a Parquet file whose footer has these entries was written by this tool.
+
+    The entries of the footer itself: Arrow's schema of a file leaves those out that were added when it was closed.
+    """
+    return RUN_ID_KEY in (metadata or {})
 
 
 def footer_hash(path: Path, size: int) -> str:
@@ -97,6 +103,7 @@ def _open(path: Path) -> _File:
     with open_parquet(path) as file:
         schema = file.schema_arrow
         rows = file.metadata.num_rows
+        is_ours = is_own_output(file.metadata.metadata)
     stamp = FileStamp(
         path=str(path),
         size=facts.st_size,
@@ -106,7 +113,7 @@ def _open(path: Path) -> _File:
         content_hash=content_hash,
         length=facts.st_size,
     )
-    return _File(path, schema, stamp, is_own_output(schema))
+    return _File(path, schema, stamp, is_ours)
 
 
 def _without(file: _File, dropped: tuple[str, ...]) -> _File:

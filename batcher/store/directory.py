@@ -70,6 +70,10 @@ class RunDirectory:
     def replaced(self, run_id: str) -> Path:
         return self.path / "replaced" / run_id
 
+    def replaced_output(self, run_id: str) -> Path:
+        """What that run had published; not named .parquet, because globs must not find it."""
+        return self.replaced(run_id) / "output.part"
+
     def input(self, shard: int) -> Path:
         return self.path / "input" / f"{shard:06d}.arrow"
 

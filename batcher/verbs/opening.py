@@ -108,12 +108,21 @@ def set_aside(directory: RunDirectory, run_id: str) -> Path:
         sync_dir(aside.parent)
         for name in MOVED:
             source = directory.path / name
-            if source.exists():
+            if source.is_dir() and (aside / name).is_dir():
+                _join(source, aside / name)  # a crash came after its move, and the next start made it anew
+            elif source.exists():
                 source.rename(aside / name)
         sync_dir(aside)
         sync_dir(directory.path)
     directory.make()
     return aside
+
+
+def _join(source: Path, target: Path) -> None:
+    """Move what is in one folder into another; the first one goes. Raises OSError."""
+    for path in source.iterdir():
+        path.rename(target / path.name)
+    source.rmdir()
 
 
 def answer_sources(
@@ -147,7 +156,7 @@ def standing_sources(site: Site, place: Place, *, settle: Settle) -> list[Answer
 
 def archived_outputs(directory: RunDirectory) -> list[Path]:
     """Outputs that were replaced, newest first."""
-    return sorted(directory.path.glob("replaced/*/*.parquet"), reverse=True)
+    return sorted(directory.path.glob("replaced/*/output.part"), reverse=True)
 
 
 def set_aside_runs(directory: RunDirectory) -> list[Path]:

@@ -385,7 +385,7 @@ def test_columns_that_must_not_be_null_may_be_null_here(path: Path) -> None:
     assert scanned(path).schema.field("p").nullable
 
 
-def test_an_output_of_ours_comes_without_its_own_columns(path: Path) -> None:
+def test_an_output_of_ours_comes_without_its_bookkeeping(path: Path) -> None:
     ours = [{b"batcher.role": b"bookkeeping"}, {b"batcher.role": b"output", b"x": b"y"}]
     schema = pa.schema(
         [
@@ -398,13 +398,17 @@ def test_an_output_of_ours_comes_without_its_own_columns(path: Path) -> None:
     table = pa.table([["a"], ["[1]"], [0], ["yes"]], schema=schema)
     pq.write_table(table.replace_schema_metadata({b"batcher.run_id": b"r1"}), path)
     found = scanned(path)
-    assert is_own_output(pq.read_schema(path))
-    assert found.schema.names == ["p", "j"]
-    assert found.dropped == ("row_index", "completion")
-    assert [row.values for row in read(found)] == [{"p": "a", "j": [1]}]
-    assert any("its own columns are left out" in note for note in found.notes)
+    assert is_own_output(pq.read_metadata(path).metadata)
+    assert found.schema.names == ["p", "j", "completion"]
+    assert found.dropped == ("row_index",)
+    assert [row.values for row in read(found)] == [{"p": "a", "j": [1], "completion": "yes"}]
+    assert any("its bookkeeping columns are left out" in note for note in found.notes)
     pq.write_table(table, path)
     assert scanned(path).schema.names == schema.names
+    with pq.ParquetWriter(path, schema) as writer:  # as our writer does: the entry is added at the end
+        writer.write_table(table)
+        writer.add_key_value_metadata({"batcher.run_id": "r1"})
+    assert scanned(path).dropped == ("row_index",)
 
 
 def test_pandas_index_metadata_is_not_carried_on(path: Path) -> None:

@@ -10,6 +10,7 @@ from verb_runs import write_rows
 
 from batcher.errors import AccountError, Conflict
 from batcher.job import JobOptions, load_job
+from batcher.store.directory import run_directory
 from batcher.verbs.options import RunOptions
 from batcher.verbs.run import run
 from batcher.verbs.trial import try_rows
@@ -149,8 +150,8 @@ def test_replace_keeps_the_old_output_in_the_run_directory(endpoint: Simulator, 
     old = output.read_bytes()
     second = run(job_of(endpoint, rows, AFTER, limit=5), RunOptions(environ={}, replace=True))
     assert second.run_id != first.run_id
-    kept = [path for path in rows.parent.rglob("labels.parquet") if path != output]
-    assert [path.read_bytes() for path in kept] == [old]
+    archive = run_directory(output).replaced_output(first.run_id or "")
+    assert archive.read_bytes() == old
     assert run(job_of(endpoint, rows, BEFORE, limit=5), RunOptions(environ={}, replace=True)).sent == 0
 
 
