@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,7 @@ def make(folder: Path, simulator: Simulator) -> Scene:
 
 def marks(steps: int, *, every: int) -> list[int]:
     """Every step of beginning and end; of the journal's writes between them, which are all alike, only some."""
-    edge = 40
+    edge = 32
     return sorted({*range(1, edge), *range(edge, steps - edge, every), *range(steps - edge, steps + 3)})
 
 
@@ -43,7 +44,7 @@ def test_a_run_that_dies_before_any_step_ends_right_when_it_is_started_again(
     tmp_path: Path, simulator: Simulator, stage: Stage
 ) -> None:
     completions, steps = undisturbed(tmp_path / "whole", simulator, stage)
-    for at in marks(steps, every=12):
+    for at in marks(steps, every=20):
         scene = make(tmp_path / f"at{at}", simulator)
         died, _ = stage.run(scene, at=at)
         assert died.code in {KILLED, 0}  # group commits make the number of steps vary a little
@@ -83,15 +84,20 @@ def test_a_replacement_that_dies_before_any_step_buys_no_answer_again(
     tmp_path: Path, simulator: Simulator, stage: Stage
 ) -> None:
     """The first run was killed half-way; then the input grew, so that another run takes its answers over."""
-    scene = begun(tmp_path / "whole", simulator, stage)
+    place, kept = tmp_path / "place", tmp_path / "kept"
+    scene = begun(place, simulator, stage)
+    shutil.copytree(place, kept)
+    before = scene.paid()
     ended, steps = stage.run(scene, "--replace")
     assert ended.summary["reused"] > 10, ended
-    for at in [*range(1, 60), *range(60, steps - 30, 12), *range(steps - 30, steps + 3)]:
-        scene = begun(tmp_path / f"at{at}", simulator, stage)
+    for at in [*range(1, 45), *range(45, steps, 20)]:
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)
+        simulator.reset()
         stage.run(scene, "--replace", at=at)
         ended, _ = stage.run(scene, "--replace")
         scene.assert_right(ended, rows=ROWS + 5)
-        paid = scene.paid()
+        paid = before + scene.paid()
         assert sorted(paid) == list(range(ROWS + 5))
         assert paid.total() - ROWS - 5 <= 2 * scene.concurrency, f"step {at}"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batcher.simulator import Simulator
 
 ROWS = 400
-TURNS = 12
+TURNS = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,7 +57,7 @@ def test_the_first_signal_while_sending_stores_what_comes_back_and_nothing_is_pa
     tmp_path: Path, simulator: Simulator, signum: int
 ) -> None:
     rng = random.Random(signum)
-    for turn in range(3):
+    for turn in range(2):
         scene = make(tmp_path / str(turn), simulator)
         at = rng.randrange(1, ROWS - 50)
         ended = signalled(scene, lambda _, at=at, scene=scene: scene.requests() >= at, signum)  # type: ignore[misc]
@@ -140,7 +140,7 @@ def test_three_signals_at_once_end_the_process_at_once_and_it_goes_on(
 def test_a_signal_during_seal_or_publish_leaves_a_run_that_only_has_to_be_finished(
     tmp_path: Path, simulator: Simulator, signum: int, stage_: str
 ) -> None:
-    rows = 6_000
+    rows = 3_000
     scene = make(tmp_path, simulator, rows)
     simulator.control(latency="fixed:0")
     parts = scene.state / "parts"
@@ -182,7 +182,9 @@ def test_signals_at_any_moment_of_start_and_end_leave_no_traceback(
             process.send_signal(signum)
         ended = wait(process)
         assert "Traceback" not in ended.stderr, ended.stderr
-        if ended.summary.get("exit_code") == 0:  # the interpreter was on its way out, with the system's own handlers
+        if (
+            ended.summary.get("exit_code") == 0
+        ):  # the interpreter was on its way out, with the system's own handlers
             assert ended.code in {0, 128 + signum, -signum}, ended
         else:
             assert ended.code == 128 + signum, ended
