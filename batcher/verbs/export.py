@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from batcher.chat.request import RequestBuilder
     from batcher.job import Job
+    from batcher.ports import RequestBuilder
     from batcher.store.directory import RunDirectory
     from batcher.store.run_state import RunState
     from batcher.verbs.places import Place
@@ -276,7 +276,7 @@ def _plan(place: Place, facts: RunFacts, run: RunState, *, everything: bool) -> 
     sets = cast("list[str]", retry.settings.get("sets", [])) if retry is not None else []
     job = job_from_table(facts.job, sets=sets)
     scan = Scan.from_json(cast("dict[str, object]", facts.scan))
-    shape = InputShape(scan.format, scan.schema)
+    shape = InputShape(scan.format, scan.schema, scan.rows)
     schema = output_schema(job, shape)
     last = run.sessions.get(run.session)
     limit = last.limit if last is not None else None

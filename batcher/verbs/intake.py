@@ -28,7 +28,7 @@ class Intake:
 
     @property
     def shape(self) -> InputShape:
-        return InputShape(self.scan.format, self.scan.schema)
+        return InputShape(self.scan.format, self.scan.schema, self.scan.rows)
 
     def source(self) -> RowSource:
         return open_source(self.scan)
@@ -51,11 +51,6 @@ def take_in(job: Job, options: RunOptions, site: Site, *, known: RunFacts | None
     found = scan(spec, files, known=earlier)
     for note in found.notes:
         options.display.say(f"  input: {note}")
-    if options.stop_on_bad_row and found.problems:
-        raise DatasetError(
-            f"{found.problems:,} of {found.rows:,} input rows cannot be used, and --on-bad-row is stop",
-            hint="without that option they become rows with outcome invalid; nothing was sent",
-        )
     return Intake(found)
 
 

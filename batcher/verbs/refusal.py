@@ -9,20 +9,16 @@ from batcher.errors import Conflict
 from batcher.job import diff, readable
 from batcher.records import Problem
 from batcher.report.wording import money
-from batcher.store.directory import RunDirectory
 from batcher.store.footer import read_facts
 from batcher.store.manifest import read
 from batcher.store.part import Totals
-from batcher.store.reuse import ReuseIndex, parquet_answers
+from batcher.store.reuse import ReuseIndex
 from batcher.store.run_state import replay
-from batcher.store.unfinished import DirectoryAnswers
-from batcher.verbs.opening import try_sources
+from batcher.verbs.opening import standing_sources
 from batcher.verbs.wiring import request_builder, settler
 
 if TYPE_CHECKING:
-    from batcher.engine.settle import Settler
     from batcher.job import Fingerprint, Job
-    from batcher.store.reuse import AnswerSource
     from batcher.verbs.decide import Place
     from batcher.verbs.intake import Intake
     from batcher.verbs.opening import Site
@@ -63,7 +59,7 @@ def count_reusable(job: Job, site: Site, place: Place, intake: Intake, target: T
     """(rows whose answer is bought already, rows wanted), by rendering every row; nothing is sent."""
     settle = settler(job, run_id="")
     rows = intake.wanted_rows(job)
-    sources = list(_sources_of(site, place, settle))
+    sources = standing_sources(site, place, settle=settle)
     builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
     found = seen = 0
     with ReuseIndex.build(site.directory.reuse, sources) as index:
@@ -79,17 +75,6 @@ def count_reusable(job: Job, site: Site, place: Place, intake: Intake, target: T
             if seen >= rows:
                 break
     return found, rows
-
-
-def _sources_of(site: Site, place: Place, settle: Settler) -> list[AnswerSource]:
-    sources: list[AnswerSource] = []
-    if place.facts is not None and not place.is_published:
-        sources.append(
-            DirectoryAnswers(RunDirectory(site.directory.path), settle=settle, run_id=place.facts.run_id)
-        )
-    if place.output is not None:
-        sources.append(parquet_answers(site.output))
-    return [*sources, *try_sources(site.directory, settle=settle)]
 
 
 def _price_per_row(site: Site) -> float | None:

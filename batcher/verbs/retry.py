@@ -116,7 +116,7 @@ def _check_columns(job: Job, facts: RunFacts) -> None:
 
 def _shape_of(facts: RunFacts) -> InputShape:
     scan = Scan.from_json(cast("dict[str, object]", facts.scan))
-    return InputShape(scan.format, scan.schema)
+    return InputShape(scan.format, scan.schema, scan.rows)
 
 
 def _facts_of(site: Site) -> RunFacts:

@@ -10,6 +10,7 @@ from batcher.job import job_from_table
 from batcher.report import Summary
 from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
+from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
@@ -55,7 +56,11 @@ def run(job: Job, options: RunOptions) -> Summary:
         check_columns(intake.scan, builder.columns)
         if decision.step is Step.RESUME and place.facts is not None:
             job = _with_columns_of(place.facts, job, options)
-        output_schema(job, intake.shape)  # a clash of names leaves nothing behind: the next command may have a prefix
+        output_schema(
+            job, intake.shape
+        )  # a clash of names leaves nothing behind: the next command may have a prefix
+        if options.stop_on_bad_row:
+            refuse_bad_rows(intake.source(), builder, rows=rows)
         facts = _begun(taken, decision)
         if decision.reason is not None:
             options.display.say(f"  {decision.reason}")

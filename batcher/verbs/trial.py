@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from batcher.dataset import check_columns
 from batcher.store.chosen_rows import ChosenRows
 from batcher.store.files import storage_errors
+from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.opening import (
     Site,
@@ -83,6 +84,9 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
         output_schema(job, intake.shape)
         wanted = intake.wanted_rows(job)
         row_indices = chosen(wanted, min(count, MOST_ROWS))
+        source = ChosenRows(intake.source(), row_indices)
+        if options.stop_on_bad_row:
+            refuse_bad_rows(source, builder, rows=len(row_indices))
         number = _next_number(site.directory)
         directory, part = site.directory.try_directory(number), site.directory.try_part(number)
         sources = standing_sources(site, taken.place, settle=settler(job, run_id=""))
@@ -94,7 +98,7 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
                 job=job,
                 site=Site(part, site.state, directory),
                 facts=facts,
-                source=ChosenRows(intake.source(), row_indices),
+                source=source,
                 shape=intake.shape,
                 rows=len(row_indices),
                 target=target,

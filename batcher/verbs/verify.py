@@ -157,7 +157,7 @@ def _held_against_job(held: _Held) -> Iterator[Check]:
         return
     yield _rows(held, known)
     jobs = [job, *_retried(held)]
-    shape = InputShape(known.format, known.schema)
+    shape = InputShape(known.format, known.schema, known.rows)
     layouts = [_layout(held.schema, each, shape) for each in jobs]
     yield _columns(held, layouts)
     current, check = _input(job, known)

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batcher.chat.request import RequestBuilder
-    from batcher.ports import RowSource, Slice
+    from batcher.ports import RequestBuilder, RowSource, Slice
     from batcher.records import InputRow
 
 SHOWN_ROWS = 8

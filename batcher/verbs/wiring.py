@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from batcher.dataset import Scan
     from batcher.job import Fingerprint, Job
-    from batcher.records import Usage
+    from batcher.ports import RequestBuilder as AnyBuilder
+    from batcher.records import InputRow, Problem, Request, Usage
 
 SIMULATED_IDENTITY = "simulated"
 """Stands for the embedded simulator's URL, whose port differs in every session."""
@@ -28,18 +29,30 @@ SIMULATED_IDENTITY = "simulated"
 
 @dataclass(frozen=True, slots=True)
 class InputShape:
-    """What the wiring needs to know of the input."""
+    """What the wiring needs to know of the input; `rows` is None when it does not matter."""
 
     format: str
     schema: pa.Schema
+    rows: int | None = None
 
 
-def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bool) -> RequestBuilder:
+class NoRows:
+    """The builder (`batcher.ports.RequestBuilder`) of an input without rows, which may have no columns to name."""
+
+    columns: frozenset[str] = frozenset()
+
+    def build(self, row: InputRow) -> Request | Problem:
+        raise AssertionError(f"row {row.row_index} of an input that has none")
+
+
+def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bool) -> AnyBuilder:
     """The builder of a job's requests over this input.
 
     Raises:
         JobError: the job does not fit the input's columns.
     """
+    if shape.rows == 0 and not shape.schema.names:
+        return NoRows()
     params = dict(job.request.parameters())
     model = params.pop("model", None)
     if job.labels:

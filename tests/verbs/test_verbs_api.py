@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batcher.job import Job
     from batcher.simulator.launch import Simulator
 
+pytest_plugins = ("verbs_fixtures",)
+
 OPTIONS = RunOptions(environ={})
 
 

@@ -117,14 +117,6 @@ def test_notes_of_the_scan_are_said(site: Site, tmp_path: Path) -> None:
     assert heard.lines[0].startswith("  input: ")
 
 
-def test_a_bad_row_stops_only_when_asked(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_bytes(LINES + b"[1]\n")
-    job = job_of(str(tmp_path / "in.jsonl"))
-    assert take_in(job, RunOptions(), site, known=None).scan.problems == 1
-    with pytest.raises(DatasetError, match="1 of 4 input rows cannot be used"):
-        take_in(job, RunOptions(stop_on_bad_row=True), site, known=None)
-
-
 def test_the_output_is_no_input_by_any_name(site: Site, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(LINES)
     site.output.symlink_to(tmp_path / "in.jsonl")

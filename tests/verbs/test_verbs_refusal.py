@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batcher.job import Job
     from batcher.simulator.launch import Simulator
 
+pytest_plugins = ("verbs_fixtures",)
+
 PRICES = ["prices.m.input=1000", "prices.m.output=1000"]
 BEFORE, AFTER = "Classify this ticket.\n{{ text }}", "Classify this support ticket.\n{{ text }}"
 OPTIONS = RunOptions(environ={})

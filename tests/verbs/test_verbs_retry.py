@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from batcher.simulator.launch import Simulator
     from batcher.store.manifest import ManifestRecord
 
+pytest_plugins = ("verbs_fixtures",)
+
 PRICES = ["prices.m.input=1.0", "prices.m.output=4.0"]
 SHORT = "request.max_completion_tokens=3"
 LONGER = "request.max_completion_tokens=400"

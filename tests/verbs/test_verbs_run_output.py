@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator.launch import Simulator
 
+pytest_plugins = ("verbs_fixtures",)
+
 ROWS = 300
 PRICES = ["prices.m.input=1.0", "prices.m.output=4.0"]
 SETS = [*PRICES, "input.id_column=id", 'labels.kind=["a", "b"]', 'tags.team="x"']

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from batcher.job import Job
     from batcher.simulator.launch import Simulator
 
+pytest_plugins = ("verbs_fixtures",)
+
 PRICES = ["prices.m.input=1.0", "prices.m.output=4.0"]
 OPTIONS = RunOptions(environ={})
 
