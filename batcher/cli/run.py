@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from batcher.cli.options import JOB, RUN, SESSION, RunArguments, job_from, takes
-from batcher.cli.session import carried_out, first_rows, run_options
+from batcher.cli.session import first_rows, run_options, stops_told, tell_done
 from batcher.verbs.run import run as run_job
 
 
@@ -18,8 +18,10 @@ def run(arguments: RunArguments) -> int:
     not ok, 2 and 4 change something, 5 and 6 a person must act, 7 the endpoint is down, 8 the disk, 9 another process
     has the run, 10 too many failures of one kind, 129/130/143 a signal.
     """
-    job = job_from(arguments)
-    summary = carried_out(arguments, lambda: run_job(job, run_options(arguments)))
+    with stops_told(arguments, verb="run"):
+        job = job_from(arguments)
+        summary = run_job(job, run_options(arguments))
+    tell_done(arguments, summary)
     if not arguments.quiet:
         first_rows(summary, tuple(job.labels), input_columns=2)
     return summary.exit_code

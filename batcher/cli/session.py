@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
 from batcher.cli import signals, streams
-from batcher.errors import BatcherError
+from batcher.errors import BatcherError, StorageError
 from batcher.report import Summary, summary_lines
 from batcher.report.terminal import display_for, print_lines, print_rows
 from batcher.verbs.look import first_rows_of
@@ -17,7 +18,7 @@ from batcher.verbs.options import RunOptions
 from batcher.verbs.session import Silence, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from batcher.cli.options import RunArguments
 
@@ -39,18 +40,25 @@ def run_options(arguments: RunArguments) -> RunOptions:
     )
 
 
-def carried_out(arguments: RunArguments, verb: Callable[[], Summary]) -> Summary:
-    """Call the verb; print what it did, for people and, where asked, as JSON. A stop is told and raised on."""
+@contextmanager
+def stops_told(arguments: RunArguments, *, verb: str) -> Iterator[None]:
+    """Whatever stops the verb within the block is told as JSON where that was asked for, and raised on."""
     signals.unwind()
     try:
-        summary = verb()
+        yield
     except BatcherError as error:
-        summary = error.summary if isinstance(error.summary, Summary) else _without_session(error)
-        _write_json(arguments, summary)
+        summary = error.summary if isinstance(error.summary, Summary) else _without_session(error, verb)
+        try:
+            _write_json(arguments, summary)
+        except StorageError as unwritten:  # what stopped the verb matters more
+            print_lines([f"  {unwritten}"])
         raise
-    _write_json(arguments, summary)
+
+
+def tell_done(arguments: RunArguments, summary: Summary) -> None:
+    """What a verb did, for people and, where asked, as JSON. Raises StorageError for the file of `--summary`."""
     print_lines(summary_lines(summary, here=Path.cwd()))
-    return summary
+    _write_json(arguments, summary)
 
 
 def first_rows(summary: Summary, labels: tuple[str, ...], *, input_columns: int) -> None:
@@ -60,9 +68,9 @@ def first_rows(summary: Summary, labels: tuple[str, ...], *, input_columns: int)
         print_rows(rows, columns)
 
 
-def _without_session(error: BatcherError) -> Summary:
+def _without_session(error: BatcherError, verb: str) -> Summary:
     return Summary(
-        verb="run",
+        verb=verb,
         exit_code=error.exit_code,
         exit_reason=error.exit_reason,
         next=error.next_step,

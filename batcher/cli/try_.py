@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batcher.cli.options import JOB, SESSION, RunArguments, job_from, takes
-from batcher.cli.session import carried_out, run_options
+from batcher.cli.session import run_options, stops_told, tell_done
 from batcher.report.terminal import print_lines, print_rows
 from batcher.report.wording import money
 from batcher.verbs.look import first_rows_of
@@ -16,8 +16,6 @@ from batcher.verbs.trial import MOST_ROWS, ROWS, Trial, try_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from batcher.report import Summary
 
 
 @click.command("try")
@@ -31,20 +29,15 @@ def try_(arguments: RunArguments, count: int, show: int) -> int:
 
     `batcher run` takes these answers over, and so does the next try wherever the request is the same.
     """
-    job = job_from(arguments)
-    found: list[Trial] = []
-
-    def verb() -> Summary:
-        found.append(try_rows(job, run_options(arguments), count=count))
-        return found[0].summary
-
-    summary = carried_out(arguments, verb)
-    trial = found[0]
+    with stops_told(arguments, verb="try"):
+        job = job_from(arguments)
+        trial = try_rows(job, run_options(arguments), count=count)
+    tell_done(arguments, trial.summary)
     if not arguments.quiet:
         rows, columns = first_rows_of(trial.part, tuple(job.labels), input_columns=1, rows=show)
         print_rows(rows, columns)
         print_lines(["", *_label_lines(trial.part, tuple(job.labels)), *_full_run_lines(trial)])
-    return summary.exit_code
+    return trial.summary.exit_code
 
 
 def _label_lines(part: Path, labels: tuple[str, ...]) -> list[str]:

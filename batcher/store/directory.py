@@ -62,10 +62,15 @@ class RunDirectory:
     def tries(self) -> Path:
         return self.path / "tries"
 
+    def spool(self, mark: str) -> Path:
+        """A copy of standard input; `mark` tells one content from another."""
+        return self.path / f"stdin-{mark}.jsonl"
+
     @property
-    def spool(self) -> Path:
-        """A copy of standard input."""
-        return self.path / "stdin.jsonl"
+    def spools(self) -> list[Path]:
+        """All copies of standard input, the latest first."""
+        found = self.path.glob("stdin-*.jsonl")
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
     def replaced(self, run_id: str) -> Path:
         return self.path / "replaced" / run_id

@@ -90,6 +90,8 @@ def retry(
 
 
 def _check(wish: RetryWish) -> None:
+    if not wish.outcomes:
+        raise JobError(f"--outcome names no outcome: one or more of {', '.join(RETRYABLE)}")
     for outcome in wish.outcomes:
         if outcome not in RETRYABLE:
             names = ", ".join(RETRYABLE)
