@@ -67,7 +67,6 @@ def _carried_out(session: Session) -> Summary:
     except BatcherError as error:
         error.summary = _stopped(session, error)
         raise
-    _ledger(session, summary)
     return summary
 
 
@@ -192,6 +191,7 @@ def _publish(session: Session, store: RunStore) -> Summary:
         manifest=session.manifest,
         directory=round_.site.directory,
         summarise=summarise,
+        enter=lambda summary: _ledger(session, summary),
         check=session.check,
     )
 

@@ -58,6 +58,7 @@ def publish_round(
     manifest: Manifest,
     directory: RunDirectory,
     summarise: Callable[[], Summary],
+    enter: Callable[[Summary], None],
     check: Callable[[], None],
 ) -> Summary:
     """Publish a finished round, record it, and delete what the output makes superfluous.
@@ -79,6 +80,8 @@ def publish_round(
         pause=check,
     )
     summary = summarise()
+    # Before the record: after it no session would come back to write a line that a crash kept from the ledger.
+    enter(summary)
     manifest.append(
         Publish(
             str(output),

@@ -149,6 +149,14 @@ def assert_clean(scene: Scene) -> None:
     assert not (scene.state / "ballast").exists()
 
 
+def assert_ledger(scene: Scene) -> None:
+    """Every session of the run has its one line."""
+    lines = (scene.folder / ".batcher" / "ledger.jsonl").read_bytes().splitlines()
+    entered = [orjson.loads(line)["session"] for line in lines]
+    records = [orjson.loads(line[9:]) for line in scene.manifest.read_bytes().splitlines()]
+    assert sorted(entered) == sorted(each["session"] for each in records if each["k"] == "session")
+
+
 def completions_of(output: Path) -> dict[int, str]:
     table = pq.read_table(output, columns=["row_index", "completion"])
     return dict(zip(table["row_index"].to_pylist(), table["completion"].to_pylist(), strict=True))

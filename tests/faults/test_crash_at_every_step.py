@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from attack import Scene, Stage, completions_of, write_rows
+from attack import Scene, Stage, assert_ledger, completions_of, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,7 @@ def test_a_run_that_dies_before_any_step_ends_right_when_it_is_started_again(
         ended, _ = stage.run(scene)
         scene.assert_right(ended, rows=ROWS, completions=completions)
         scene.assert_paid(ended, rows=ROWS, most_twice=scene.concurrency)
+        assert_ledger(scene)
 
 
 @pytest.mark.long
@@ -78,6 +79,7 @@ def test_a_start_that_dies_before_any_step_of_taking_up_a_run_leaves_it_as_good(
         ended, _ = stage.run(scene)
         scene.assert_right(ended, rows=ROWS, completions=completions)
         scene.assert_paid(ended, rows=ROWS, most_twice=2 * scene.concurrency)
+        assert_ledger(scene)
 
 
 def test_a_replacement_that_dies_before_any_step_buys_no_answer_again(

@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_from_any_step_on_stops_the_run_and_it_goes_on_with_
     """From the n-th step on nothing that needs room succeeds: cutting the input, the journal, seal and publish."""
     whole = make(tmp_path / "whole", simulator, 40)
     _, steps = stage.run(whole)
-    points = sorted({*range(1, 32, 2), *range(32, steps - 30, 16), *range(steps - 30, steps + 1, 2)})
+    points = sorted({*range(1, 32, 3), *range(32, steps - 24, 40), *range(steps - 24, steps + 1, 3)})
     for at in points:
         scene = make(tmp_path / f"at{at}", simulator, 40)
         ended, _ = stage.run(scene, at=at, how="full")

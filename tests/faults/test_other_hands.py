@@ -50,7 +50,7 @@ def slow(simulator: Simulator, latency_s: float) -> Iterator[None]:
 
 def obstructed(scene: Scene) -> Ended:
     """A run whose output's name is taken while it is sending; it is sealed, and cannot be published."""
-    with slow(scene.simulator, 0.5):
+    with slow(scene.simulator, 0.3):
         process = scene.start()
         assert reached(process, lambda: scene.requests() >= 1)
         scene.output.write_bytes(FOREIGN)
@@ -72,7 +72,7 @@ def assert_done(scene: Scene, *, rows: int = ROWS, most_twice: int = 32) -> Ende
 
 
 def test_a_second_process_is_refused_with_pid_and_host_and_the_first_is_not_disturbed(scene: Scene) -> None:
-    with slow(scene.simulator, 10):
+    with slow(scene.simulator, 4):
         first = scene.start()
         assert reached(first, lambda: scene.requests() >= 1)  # the canary, and it is still out
         assert_refused(scene.run(), LOCKED, str(first.pid), socket.gethostname())
