@@ -28,6 +28,7 @@ from batcher.store.files import storage_errors
 from batcher.store.history import ShardHistory
 from batcher.store.journal import Journal
 from batcher.store.manifest import ShardOpen, ShardSeal
+from batcher.store.memory import give_back
 from batcher.store.open_shards import OpenShard, forget_shard, open_shard
 from batcher.store.part import Totals
 from batcher.store.seal import seal_shard
@@ -310,6 +311,7 @@ class RunStore:
         )
         self._totals += sealed.totals
         forget_shard(self._directory, shard.number)
+        give_back()
 
     def _check_sealed_all(self) -> None:
         if self._no_more_shards and self._to_seal == 0 and not any(shard.remaining for shard in self._shards):
