@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import Simulator
 
+pytest_plugins = ("faults_fixtures",)
+
 ROWS = 60
 KILLED = 137
 

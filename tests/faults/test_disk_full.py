@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import Simulator
 
+pytest_plugins = ("faults_fixtures",)
+
 ROWS = 300
 STORAGE = 8
 MB = 1 << 20

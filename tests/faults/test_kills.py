@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Process = subprocess.Popen[bytes]
     Moment = Callable[[Scene, Process], Callable[[], bool]]
 
+pytest_plugins = ("faults_fixtures",)
+
 SIGKILLED = -9
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import Simulator
 
+pytest_plugins = ("faults_fixtures",)
+
 ROWS = 200
 CONFLICT, STORAGE, LOCKED = 4, 8, 9
 FOREIGN = b"PAR1 is how it begins, and it is somebody's thesis"

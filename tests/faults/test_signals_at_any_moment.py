@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from batcher.simulator import Simulator
 
+pytest_plugins = ("faults_fixtures",)
+
 ROWS = 400
 TURNS = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

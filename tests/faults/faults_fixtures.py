@@ -21,12 +21,12 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Simulator]:
+def attacked() -> Iterator[Simulator]:
     with launch(SimulatorConfig(latency="uniform:0.002-0.01", ledger_key=KEY, max_sentences=2)) as simulator:
         yield simulator
 
 
 @pytest.fixture
-def simulator(provider: Simulator) -> Simulator:
-    provider.reset()
-    return provider
+def simulator(attacked: Simulator) -> Simulator:
+    attacked.reset()
+    return attacked
