@@ -299,10 +299,13 @@ def signalled(*signums: int, stage: str) -> tuple[int, str]:
         "import signal, sys, time\nfrom batcher.cli import signals\nfrom batcher.cli.boundary import exit_code_of\n"
         "def work():\n"
         f"    signals.{stage}() if {stage!r} != 'watch' else None\n"
+        "    seen = 0\n"
         "    print('ready', flush=True)\n"
         "    while True:\n"
-        "        signal.pause()\n"
-        "        print(len(signals.pending()), flush=True)\n"
+        "        while len(signals.pending()) == seen:\n"
+        "            time.sleep(0.005)\n"  # not pause(): a signal that comes just before it is waited for in vain
+        "        seen = len(signals.pending())\n"
+        "        print(seen, flush=True)\n"
         "signals.watch()\nsys.exit(exit_code_of(work))"
     )
     with subprocess.Popen(
