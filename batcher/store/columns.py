@@ -266,7 +266,7 @@ def our_columns(schema: pa.Schema) -> dict[str, int]:
     for index, each in enumerate(schema):
         name = (each.metadata or {}).get(NAME_KEY)
         if name is not None:
-            found[name.decode()] = index
+            found[name.decode("utf-8", "replace")] = index  # a damaged name is nobody's
     return found
 
 

@@ -109,6 +109,6 @@ def read_facts(path: Path) -> FileFacts | None:
     with path.open("rb") as file:
         try:
             metadata = pq.read_metadata(file).metadata
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter: a flipped bit in a text of the footer
             return None
     return FileFacts.from_metadata(metadata or {})

@@ -316,3 +316,8 @@ def test_the_pandas_entry_says_that_no_column_is_an_index() -> None:
     entry = json.loads(SCHEMA.arrow.metadata[b"pandas"])
     assert entry["index_columns"] == []
     assert [each["name"] for each in entry["columns"]] == SCHEMA.arrow.names
+
+
+def test_a_damaged_name_in_the_metadata_is_nobodys_column() -> None:
+    damaged = pa.schema([pa.field("x", pa.int64(), metadata={b"batcher.name": b"row_\xd5ndex"})])
+    assert list(our_columns(damaged)) == ["row_\ufffdndex"]
