@@ -14,6 +14,7 @@ import anyio
 from batcher.chat.reading import read
 from batcher.engine.circumstances import charged
 from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
+from batcher.policy.part import NO_USAGE, Observation
 from batcher.records import IntentRecord, Outcome, VoidRecord
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Attempts:
             verdict = await self._judge(life, reply)
         finally:
             self.tally.in_flight -= 1
-            self.flow.on_done(anyio.current_time())
+            self.flow.on_done(anyio.current_time(), life.request)
             self.turnstile.leave()
         return self._within_budget(life, verdict)
 
@@ -117,7 +118,19 @@ class Attempts:
     def _told(self, life: RowLife, reply: Reply, reading: Reading | None, verdict: Verdict) -> Verdict:
         """Tell flow, tally and run of a verdict; a row that waits keeps no body in memory."""
         life.reply, life.verdict = replace(reply, body=b""), verdict
-        self.flow.on_verdict(verdict, anyio.current_time())
+        now = anyio.current_time()
+        usage = reading.answer.usage if reading is not None and reading.answer is not None else NO_USAGE
+        self.flow.on_reply(
+            Observation(
+                life.request,
+                sent_at=life.sent_at_tick,
+                received_at=now,
+                verdict=verdict,
+                headers=reply.headers,
+                usage=usage,
+            )
+        )
+        self.flow.on_verdict(verdict, now)
         self.tally.judged(verdict, reading, life.request.model)
         if self.observe(life, verdict):
             return replace(verdict, action=Action.STOP, outcome=None)

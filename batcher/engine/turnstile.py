@@ -120,7 +120,7 @@ class Turnstile:
     def _give_up(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
         """Leave the line, or give back the slot that was granted while the wait ended otherwise."""
         if ticket.admitted:
-            self._flow.on_done(anyio.current_time())
+            self._flow.on_done(anyio.current_time(), ticket.request)
         else:
             line.remove(ticket)
         self.leave()

@@ -102,6 +102,11 @@ class FlowState:
         return self._window.in_flight
 
     @property
+    def unanswered(self) -> int:
+        """Requests admitted and not yet replied to; what it counts must not outlive them."""
+        return len(self._unanswered)
+
+    @property
     def window(self) -> int:
         """How many requests may be in flight at present."""
         return self._window.limit

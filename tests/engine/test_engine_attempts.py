@@ -252,3 +252,11 @@ def test_what_no_budget_counts_is_a_refusal_and_alone_an_attempt(
 ) -> None:
     verdict, _ = charged(TEMPLATES[rule], RowFacts(1, 0.0, all_left_failed=alone))
     assert verdict.charges == charges | Charge.B
+
+
+def test_the_flow_control_forgets_every_request_that_is_over() -> None:
+    world = play(
+        lambda row, attempt, now: ok() if attempt > 1 or row % 3 else lost(), Setup(rows=60, concurrency=8)
+    )
+    assert world.error is None
+    assert world.flow.unanswered == 0
