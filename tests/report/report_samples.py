@@ -8,13 +8,13 @@ from pathlib import PurePath
 
 from batcher.report import FailureGroup, Summary
 
-HERE = PurePath("/work")
+HERE = PurePath("/data")
 LABELS = Summary(
     verb="run",
     exit_code=3,
     exit_reason="rows_not_ok",
     next="retry_rows",
-    output="/work/labels.parquet",
+    output="/data/labels.parquet",
     rows_total=200_000,
     rows_done=200_000,
     outcomes={"ok": 199_688, "truncated": 41, "refused": 19, "failed": 240, "invalid": 12},

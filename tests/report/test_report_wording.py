@@ -37,7 +37,7 @@ def test_the_summary_reads_as_the_design_shows_it() -> None:
 
 
 def test_a_run_where_all_is_well_is_two_lines() -> None:
-    summary = Summary(verb="run", output="/work/o.parquet", rows_total=3, outcomes={"ok": 3}, cost_usd=0.0)
+    summary = Summary(verb="run", output="/data/o.parquet", rows_total=3, outcomes={"ok": 3}, cost_usd=0.0)
     assert lines_of(replace(summary, elapsed_s=4.21)) == [
         "  o.parquet  3 rows, verified · 4.2 s · $0.00",
         "    ok 3",
@@ -45,7 +45,7 @@ def test_a_run_where_all_is_well_is_two_lines() -> None:
 
 
 def test_an_empty_output_still_says_what_came_of_its_rows() -> None:
-    summary = Summary(verb="run", output="/work/o.parquet", rows_total=0)
+    summary = Summary(verb="run", output="/data/o.parquet", rows_total=0)
     assert lines_of(summary) == ["  o.parquet  0 rows, verified · 0.0 s · 0 + 0 tokens", "    ok 0"]
 
 
@@ -96,8 +96,8 @@ def test_the_summary_of_a_try_names_the_output_it_was_for() -> None:
     tried = replace(
         LABELS,
         verb="try",
-        output="/work/.batcher/labels.parquet.run/tries/001.part",
-        tried_for="/work/labels.parquet",
+        output="/data/.batcher/labels.parquet.run/tries/001.part",
+        tried_for="/data/labels.parquet",
         try_number=1,
         rows_total=20,
         outcomes={"ok": 20},
@@ -110,7 +110,7 @@ def test_the_summary_of_a_try_names_the_output_it_was_for() -> None:
 
 def test_a_try_never_advises_to_retry_its_part() -> None:
     tried = replace(
-        LABELS, verb="try", output="/work/x/001.part", tried_for="/work/labels.parquet", try_number=1
+        LABELS, verb="try", output="/data/x/001.part", tried_for="/data/labels.parquet", try_number=1
     )
     assert advice_for("", outcome="truncated", summary=tried) == (
         "7 truncated at 64 tokens     try again with --set request.max_completion_tokens=256"
@@ -181,12 +181,12 @@ def test_the_largest_group_comes_first_whatever_the_order() -> None:
 @pytest.mark.parametrize(
     ("path", "here", "shown"),
     [
-        ("/work/out.parquet", "/work", "out.parquet"),
-        ("/work/a/b/out.parquet", "/work", "a/b/out.parquet"),
-        ("/work/out.parquet", "/work/deep", "../out.parquet"),
+        ("/data/out.parquet", "/data", "out.parquet"),
+        ("/data/a/b/out.parquet", "/data", "a/b/out.parquet"),
+        ("/data/out.parquet", "/data/deep", "../out.parquet"),
         ("/o.parquet", "/very/deep/down/here", "/o.parquet"),
         ("/data/o.parquet", "/", "data/o.parquet"),
-        ("out.parquet", "/work", "out.parquet"),
+        ("out.parquet", "/data", "out.parquet"),
     ],
 )
 def test_a_path_is_relative_where_that_is_shorter(path: str, here: str, shown: str) -> None:
@@ -194,14 +194,14 @@ def test_a_path_is_relative_where_that_is_shorter(path: str, here: str, shown: s
 
 
 def test_a_long_output_path_is_shown_from_here_in_summary_and_advice() -> None:
-    deep = "/work/a very/long/path to/labels.parquet"
+    deep = "/data/a very/long/path to/labels.parquet"
     lines = lines_of(replace(LABELS, output=deep))
     assert lines[0].startswith("  a very/long/path to/labels.parquet  200,000 rows")
     assert "batcher retry 'a very/long/path to/labels.parquet' --outcome truncated" in lines[3]
 
 
 def test_a_path_with_control_characters_cannot_rewrite_the_terminal() -> None:
-    assert "\x1b" not in "".join(lines_of(replace(LABELS, output="/work/a\x1b[2Jb.parquet", failures=())))
+    assert "\x1b" not in "".join(lines_of(replace(LABELS, output="/data/a\x1b[2Jb.parquet", failures=())))
 
 
 # --- numbers
