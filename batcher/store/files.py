@@ -30,7 +30,6 @@ if sys.platform == "darwin":
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -149,11 +148,6 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise storage_error(err, action, path) from err
-
-
-def guarding(path: Path) -> AbstractContextManager[None]:
-    """`storage_errors` for the writing of a file."""
-    return storage_errors("writing", path)
 
 
 def checksum_of(path: Path) -> str:

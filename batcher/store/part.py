@@ -11,7 +11,6 @@ sums and schema must agree, or the file is not used.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections import Counter
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from batcher.errors import StorageError
 from batcher.store.columns import our_columns
-from batcher.store.files import FILE_MODE
+from batcher.store.files import FILE_MODE, checksum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 8_192
 ROW_GROUP_BYTES = 64 << 20
-CHECKSUM_BYTES = 16
 
 _SUMMED = (
     "prompt_tokens",
@@ -214,13 +212,7 @@ class Measured(NamedTuple):
 
 def measure(path: Path) -> Measured:
     """Size and blake2b-128 (hex) of a file. Raises OSError."""
-    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
-    size = 0
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-            size += len(piece)
-    return Measured(size, digest.hexdigest())
+    return Measured(path.stat().st_size, checksum_of(path))
 
 
 def row_groups(path: Path) -> Iterator[pa.Table]:

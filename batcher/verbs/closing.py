@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batcher.report import FailureGroup, Summary
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
 NOT_OK = 3
 """Exit code of a published run with rows that are not ok."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a published round is."""
-
-    output: Path
-    totals: Totals
-    exit_code: int
 
 
 def exit_code_of(totals: Totals, *, allow_failures: float) -> int:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from batcher.store.run_store import RunStore
 
 REFRESH_S = 0.2
-LOG_EVERY_S = 30.0
 PROGRESS_FILE_EVERY_S = 2.0
 RATE_OVER_S = 10.0
 
