@@ -14,7 +14,7 @@ import orjson
 from batcher.simulator.latency import parse_latency
 from batcher.simulator.modes import MODES
 
-HINTS = ("x-ratelimit", "retry-after", "retry-after-ms")
+HINTS = ("x-ratelimit", "retry-after", "retry-after-ms", "message")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,9 @@ class SimulatorConfig:
         rpm: requests per minute; rps: per second; tpm: prompt and most completion tokens per minute; None
             is no limit.
         burst_s: seconds of the rate that may come at once (at least one request).
-        limit_hints: which of `HINTS` a 429 of these limits carries, and x-ratelimit-* every reply.
+        credit_unused: what an answer did not use of the tokens taken for it is given back when it is over.
+        limit_hints: which of `HINTS` a 429 of these limits carries ("message": "try again in ..."), and
+            x-ratelimit-* every reply.
         capacity: requests served at once, the others queue; None is no bound.
         retry_after_s: the wait that throttling modes hint at.
         daily_wait_s: the wait that `daily_limit` hints at.
@@ -62,6 +64,7 @@ class SimulatorConfig:
     rps: float | None = None
     tpm: float | None = None
     burst_s: float = 1.0
+    credit_unused: bool = False
     limit_hints: tuple[str, ...] = HINTS
     capacity: int | None = None
     retry_after_s: float = 0.02

@@ -66,6 +66,10 @@ class Simulator:
         """Forget every request and attempt."""
         self._call("POST", "/reset", b"{}")
 
+    def outage(self) -> None:
+        """Reset every connection and refuse new ones for `outage_s`, starting in 20 ms."""
+        self._call("POST", "/outage", b"{}")
+
     def _object(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(self._call(method, path, body))
         return found

@@ -37,6 +37,8 @@ class Entry:
         received_at: monotonic clock of this machine, seconds; replied_at likewise, None before the end.
         key: what `ledger_key` matched in the body.
         authorized: whether an Authorization header came along (its value is never kept).
+        limit_tokens: what a token limit counts for it; None where there are no rate limits.
+        told_wait_s: how long a 429 of a real rate limit asked to wait; None: it did not say, or is none.
     """
 
     sequence: int
@@ -55,6 +57,8 @@ class Entry:
     complete: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    limit_tokens: int | None = None
+    told_wait_s: float | None = None
     replied_at: float | None = None
     done: bool = False
 
@@ -141,6 +145,7 @@ class Ledger:
     def serve(self, entry: Entry, digest: bytes, plan: Plan) -> None:
         """Service begins: from here on the answer, if the plan makes one, is paid."""
         entry.mode, entry.status, entry.generated = plan.mode, plan.delivery.status, plan.generated
+        entry.told_wait_s = plan.told_wait_s
         if plan.generated:
             entry.prompt_tokens, entry.completion_tokens = plan.prompt_tokens, plan.completion_tokens
             totals = self.totals

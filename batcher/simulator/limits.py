@@ -1,7 +1,8 @@
 """Pure: the simulated provider's rate limits as continuous token buckets, and OpenAI's way to tell their
 state.
 
-`now` is passed in. A request larger than a bucket passes when the bucket is full (the level goes below
+`now` is passed in. A changed limit keeps its bucket's level, so that no change is a gift. A request larger
+than a bucket passes when the bucket is full (the level goes below
 zero), and one larger than a whole minute's tokens never passes, as at OpenAI.
 """
 
@@ -39,6 +40,11 @@ class Bucket:
     def refill(self, now: float) -> None:
         self.level = min(self.capacity, self.level + self.rate * max(0.0, now - self.at))
         self.at = now
+
+    def follow(self, earlier: Bucket, now: float) -> None:
+        """Take the level of the bucket over that this one replaces, as far as there is room for it."""
+        earlier.refill(now)
+        self.level, self.at = min(self.capacity, earlier.level), now
 
     def wait_for(self, need: float) -> float:
         return max(0.0, (min(need, self.capacity) - self.level) / self.rate)
@@ -81,6 +87,20 @@ class RateLimits:
         for bucket, need, _ in needs:
             bucket.level -= need
         return Verdict(admitted=True)
+
+    def credit(self, now: float, tokens: int) -> None:
+        """Give tokens back that were taken and not used."""
+        if self._tokens is not None:
+            self._tokens.refill(now)
+            self._tokens.level = min(self._tokens.capacity, self._tokens.level + tokens)
+
+    def follow(self, earlier: RateLimits, now: float) -> None:
+        """Take over the levels of the limits that this object replaces; a limit that is new stays full."""
+        if len(self._requests) == len(earlier._requests):
+            for bucket, before in zip(self._requests, earlier._requests, strict=True):
+                bucket.follow(before, now)
+        if self._tokens is not None and earlier._tokens is not None:
+            self._tokens.follow(earlier._tokens, now)
 
     def headers(self) -> str:
         """OpenAI's x-ratelimit-* lines, each ending in CRLF; reset is the time until the limit is full

@@ -123,6 +123,7 @@ class Plan:
         generated: an answer is generated, so it is paid for.
         latency_s: seconds from service to the first byte.
         prompt_tokens: as `usage` tells or would tell; 0 when nothing is generated.
+        told_wait_s: how long a 429 of a real rate limit asks to wait; None: it does not say, or is none.
     """
 
     mode: str
@@ -131,6 +132,7 @@ class Plan:
     delivery: Delivery
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    told_wait_s: float | None = None
 
 
 @dataclass(slots=True)

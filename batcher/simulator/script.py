@@ -114,21 +114,30 @@ class Script:
         if verdict.too_large:
             sizes = f"Limit {self.config.tpm:.0f}, Requested {self.need(call)}"
             text = f"Request too large for {call.model} on {unit}: {sizes}."
-            hints: list[str] = []
+            hints: dict[str, str] = {}
+            told_wait_s = None
         else:
-            text = (
-                f"Rate limit reached for {call.model} on {unit}. Please try again in {verdict.wait_s:.3f}s."
-            )
-            lines = {
-                "retry-after-ms": f"retry-after-ms: {math.ceil(verdict.wait_s * 1000)}\r\n",
-                "retry-after": f"retry-after: {max(1, math.ceil(verdict.wait_s))}\r\n",
-            }
-            hints = [line for name, line in lines.items() if name in self.config.limit_hints]
+            text = f"Rate limit reached for {call.model} on {unit}."
+            if "message" in self.config.limit_hints:
+                text += f" Please try again in {verdict.wait_s:.3f}s."
+            hints, told_wait_s = self._hints(verdict.wait_s)
         occasion = Occasion(call, self.config)
         body = error_body(text, verdict.limited_by, "rate_limit_exceeded")
-        return Plan(
-            "limited", False, self._refusal_s(call), occasion.reply(429, body, headers="".join(hints))
+        reply = occasion.reply(
+            429, body, headers="".join(f"{name}: {text}\r\n" for name, text in hints.items())
         )
+        return Plan("limited", False, self._refusal_s(call), reply, told_wait_s=told_wait_s)
+
+    def _hints(self, wait_s: float) -> tuple[dict[str, str], float | None]:
+        """The headers of a 429, and the wait that a client reads from all its hints: the finest one counts."""
+        hints, told_wait_s = {}, wait_s if "message" in self.config.limit_hints else None
+        if "retry-after" in self.config.limit_hints:
+            seconds = max(1, math.ceil(wait_s))
+            hints["retry-after"], told_wait_s = str(seconds), float(seconds)
+        if "retry-after-ms" in self.config.limit_hints:
+            milliseconds = math.ceil(wait_s * 1000)
+            hints["retry-after-ms"], told_wait_s = str(milliseconds), milliseconds / 1000
+        return hints, told_wait_s
 
     def need(self, call: Call) -> int:
         """Tokens that a request takes from the limit: its prompt and the most that it may generate."""

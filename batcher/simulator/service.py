@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from batcher.simulator.wire import Head
 
 CHAT = "/chat/completions"
+OUTAGE_DELAY_S = 0.02
 
 
 class Carrier(Protocol):
@@ -68,16 +69,23 @@ class Service:
         self.on_outage: Callable[[], None] = lambda: None
         self._queue: deque[Exchange] = deque()
         self._serving = 0
+        self._limits: RateLimits | None = None
         self.configure(config)
 
     def configure(self, config: SimulatorConfig) -> None:
-        """Take a configuration over; rate limits start full, counts and answers in flight stay."""
+        """Take a configuration over; new rate limits start full, changed ones go on from where they stood.
+
+        Counts and answers in flight stay.
+        """
+        before = self._limits
         self.config = config
         self.script = compile_script(config)
         self.ledger.keep = config.ledger
         limits = RateLimits(
             rpm=config.rpm, rps=config.rps, tpm=config.tpm, burst_s=config.burst_s, now=self._loop.time()
         )
+        if before is not None:
+            limits.follow(before, self._loop.time())
         self._limits = limits if limits.active else None
         self._key = re.compile(config.ledger_key.encode()) if config.ledger_key is not None else None
         self._loop.call_soon(self._fill)
@@ -95,7 +103,8 @@ class Service:
             self._serve(exchange, turned)
             return exchange
         if self._limits is not None:
-            verdict = self._limits.admit(self._loop.time(), self.script.need(call))
+            entry.limit_tokens = self.script.need(call)
+            verdict = self._limits.admit(self._loop.time(), entry.limit_tokens)
             headers = self._limits.headers() if "x-ratelimit" in self.config.limit_hints else ""
             exchange.call = call = call._replace(limit_headers=headers)
             if not verdict.admitted:
@@ -142,10 +151,16 @@ class Service:
         if exchange.plan is None:
             exchange.entry.mode = "abandoned"
         exchange.ledger.close(exchange.entry, bytes_written=bytes_written, complete=complete)
+        self._give_back(exchange.entry)
         if exchange.serving:
             self._serving -= 1
             if self._queue:
                 self._loop.call_soon(self._fill)
+
+    def _give_back(self, entry: Entry) -> None:
+        if self.config.credit_unused and entry.generated and self._limits is not None:
+            used = entry.prompt_tokens + entry.completion_tokens
+            self._limits.credit(self._loop.time(), max(0, (entry.limit_tokens or used) - used))
 
     def _record(self, head: Head, body: bytes, *, reused: bool, received: bool) -> tuple[Call, Entry]:
         digest = blake2b(body, digest_size=16).digest()
@@ -206,6 +221,10 @@ class Service:
                 return 200, self.config.to_json()
             case ("POST", "/control"):
                 return self._control(body)
+            case ("POST", "/outage"):
+                # after the reply to this has left: an outage resets every connection
+                self._loop.call_later(OUTAGE_DELAY_S, self.on_outage)
+                return 200, b'{"status":"outage"}'
             case ("POST", "/reset"):
                 self.reset()
                 return 200, b'{"status":"reset"}'

@@ -42,6 +42,24 @@ def test_nothing_is_debited_unless_all_limits_admit() -> None:
     assert "x-ratelimit-remaining-requests: 599\r\n" in limits.headers()
 
 
+def test_a_changed_limit_goes_on_from_where_it_stood() -> None:
+    before = RateLimits(rpm=None, rps=10, tpm=600, burst_s=1, now=0)
+    assert [before.admit(0, 0).admitted for _ in range(9)] == [True] * 9
+    after = RateLimits(rpm=None, rps=20, tpm=None, burst_s=1, now=0.1)
+    after.follow(before, 0.1)  # 1 left and 1 refilled at the old rate
+    assert [after.admit(0.1, 0).admitted for _ in range(3)] == [True, True, False]
+    assert after.admit(0.15, 0).admitted
+
+
+def test_tokens_given_back_can_be_taken_again_but_never_overfill() -> None:
+    limits = RateLimits(rpm=None, rps=None, tpm=600, burst_s=1, now=0)
+    assert limits.admit(0, 10).admitted
+    limits.credit(0, 4)
+    assert limits.admit(0, 5).wait_s == pytest.approx(0.1)
+    limits.credit(0, 1_000)
+    assert [limits.admit(0, 10).admitted for _ in range(2)] == [True, False]
+
+
 def test_request_larger_than_a_minute_never_fits() -> None:
     assert RateLimits(rpm=None, rps=None, tpm=100, burst_s=1, now=0).admit(0, 101).too_large
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -281,6 +282,44 @@ def test_limit_hints_can_be_left_out(simulator: Simulator) -> None:
     assert [reply.status for reply in replies] == [200, 429]
     assert "x-ratelimit" not in replies[1].head
     assert "retry-after" not in replies[1].head
+    assert "try again" not in replies[1].json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("hints", "least_s", "most_s"),
+    [(["message"], 1.0, 2.0), (["retry-after", "message"], 2.0, 2.0), (["retry-after-ms"], 1.0, 2.0)],
+)
+def test_ledger_tells_the_wait_that_a_refusal_asked_for(
+    simulator: Simulator, hints: list[str], least_s: float, most_s: float
+) -> None:
+    simulator.control(rpm=30, tpm=6_000, burst_s=1, limit_hints=hints)
+    for row in range(2):
+        ask(simulator.port, post(chat(f"row {row}", max_tokens=9)))
+    passed, refused = simulator.ledger()
+    assert (passed["status"], passed["told_wait_s"], refused["status"]) == (200, None, 429)
+    assert least_s <= refused["told_wait_s"] <= most_s
+    assert passed["limit_tokens"] == len(chat("row 0", max_tokens=9)) // 4 + 9
+
+
+def test_unused_tokens_are_given_back_when_that_is_asked_for(simulator: Simulator) -> None:
+    simulator.control(tpm=24_000, credit_unused=True)
+    for row in range(3):  # each takes more than half of the bucket of 400, and uses few
+        assert ask(simulator.port, post(chat(f"row {row}", max_tokens=238, stop=["."]))).status == 200
+    simulator.control(credit_unused=False)
+    assert ask(simulator.port, post(chat("row 3", max_tokens=238))).status == 200
+    assert ask(simulator.port, post(chat("row 4", max_tokens=238))).status == 429
+
+
+def test_outage_by_command_comes_after_the_reply_and_ends(simulator: Simulator) -> None:
+    simulator.control(outage_s=0.05)
+    with connect(simulator.port) as idle:
+        simulator.outage()
+        assert read_all(idle).end == "reset"
+    status = None
+    while status is None:  # a refused connection answers at once, so this ends with the outage
+        with suppress(ConnectionRefusedError):
+            status = ask(simulator.port, post(chat("again"))).status
+    assert status == 200
 
 
 def test_token_limit_counts_the_most_that_may_be_generated(simulator: Simulator) -> None:
