@@ -1,5 +1,9 @@
 """All rows at once: long-lived workers make first attempts, a bounded number of retry tasks repeats what failed.
 
+One worker begins; whoever has a row to send starts another while there are fewer workers than the window has places,
+so a short run has few and a window that grows is followed. A window that shrinks sends none of them away: they wait
+at the turnstile, and are there when it grows again.
+
 A worker that meets a failed row hands it to a retry task and takes the next row, so a dead row never eats a slot; when
 all retry seats are taken, workers take no new rows. Stopping (a signal, a fatal error, a bug) admits nothing new, lets
 the paid requests in flight come home, and only then raises; `abandon` cancels those too. What was not sent stays
@@ -58,7 +62,6 @@ class Engine:
         watch: Watch,
         tally: Tally,
         limits: RowLimits,
-        concurrency: int,
         rng: random.Random,
         wall: Callable[[], float],
         timeout_s: float | None = None,
@@ -67,12 +70,12 @@ class Engine:
         self._builder = builder
         self._watch = watch
         self._tally = tally
-        self._concurrency = concurrency
+        self._flow = flow
         self._max_paid_attempts = limits.max_paid_attempts
         self._rng = rng
         self._turnstile = Turnstile(flow)
         self._supply = Supply(store)
-        self._seats = Seats(retry_seats(concurrency))
+        self._seats = Seats(lambda: retry_seats(flow.window))
         self._around = Circumstances()
         self._attempts = Attempts(
             store=store,
@@ -103,6 +106,7 @@ class Engine:
         self._fatal: Cause | None = None
         self._unpaid_failures = UnpaidFailures()
         self._live = 0
+        self._workers = 0
 
     # --- from outside ---
 
@@ -116,10 +120,8 @@ class Engine:
         if self._stopped_by is None:
             with self._scope:
                 async with self._tasks:
-                    self._live = self._concurrency
                     self._tasks.start_soon(self._watch_for_success)
-                    for _ in range(self._concurrency):
-                        self._tasks.start_soon(self._worker)
+                    self._hire()
         if self._stopped_by is not None:
             self._reopen_failures()
             raise self._stopped_by
@@ -152,6 +154,12 @@ class Engine:
 
     # --- rows ---
 
+    def _hire(self) -> None:
+        """Start a worker more."""
+        self._workers += 1
+        self._live += 1
+        self._tasks.start_soon(self._worker)
+
     async def _worker(self) -> None:
         try:
             await self._work()
@@ -163,16 +171,18 @@ class Engine:
             self._leave()
 
     async def _work(self) -> None:
-        unsent, most_unsent = 0, max(1, UNSENT_PER_TURN // self._concurrency)
+        unsent = 0
         while (row := await self._supply.next()) is not None:
             request = self._builder.build(row)
             if isinstance(request, Problem) or await self._took_over(request):
                 if isinstance(request, Problem):
                     await self._end_invalid(request)
                 unsent += 1
-                if unsent % most_unsent == 0:
+                if unsent % max(1, UNSENT_PER_TURN // self._workers) == 0:
                     await anyio.lowlevel.checkpoint()
                 continue
+            if self._workers < self._flow.window:
+                self._hire()
             life = self._begin(request)
             verdict = await self._attempts.make(life)
             if verdict.action not in AGAIN:

@@ -112,6 +112,11 @@ class FlowState:
         return self._window.limit
 
     @property
+    def most_window(self) -> int:
+        """The largest that `window` can ever be."""
+        return self._window.most
+
+    @property
     def parked_until(self) -> float:
         """When an announced parking ends, on the caller's clock; minus infinity when there was none."""
         return self._gate.parked_until

@@ -42,7 +42,7 @@ class Window(Part):
     def __init__(self, limit: int, *, gentle: bool = False) -> None:
         if limit < 1:
             raise ValueError(f"concurrency must be at least 1, got {limit}")
-        self.limit = limit
+        self.limit = self.most = limit
         self.in_flight = 0
         self._sent = 0
         self._fills = gentle and limit > c.FILL_AT_ONCE

@@ -97,7 +97,6 @@ async def _at_work(
         limits=RowLimits(
             max_attempts=job.limits.max_attempts, max_paid_attempts=job.limits.max_paid_attempts
         ),
-        concurrency=job.limits.concurrency,
         rng=rng,
         wall=time.time,
         timeout_s=job.endpoint.timeout_s,

@@ -18,7 +18,7 @@ import anyio.lowlevel
 import trio.testing
 
 from batcher.engine import Engine, Tally
-from batcher.policy import FlowState, RowLimits, Watch
+from batcher.policy import FlowSettings, FlowState, RowLimits, Watch
 from batcher.records import (
     EndRecord,
     Fault,
@@ -300,10 +300,14 @@ class World:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run starts from; `meanwhile` runs beside the engine, `rows` counts from 0."""
+    """What a run starts from; `meanwhile` runs beside the engine, `rows` counts from 0.
+
+    `settings` brings in all parts of the flow control; without them `concurrency` is a fixed window.
+    """
 
     rows: int = 1
     concurrency: int = 4
+    settings: FlowSettings | None = None
     builder: Builder = field(default_factory=Builder)
     answers: Sequence[int] = ()
     prior: tuple[int, int] = (0, 0)
@@ -355,7 +359,7 @@ def _world(script: Script, chosen: Setup) -> World:
         prior=chosen.prior,
     )
     endpoint = ScriptedEndpoint(script, log)
-    flow = FlowState(concurrency=chosen.concurrency, rng=rng)
+    flow = _flow(chosen, rng)
     tally = Tally(price=lambda asked, answered, usage: None)
     engine = Engine(
         store=store,
@@ -365,9 +369,14 @@ def _world(script: Script, chosen: Setup) -> World:
         watch=Watch(),
         tally=tally,
         limits=chosen.limits,
-        concurrency=chosen.concurrency,
         rng=rng,
         wall=lambda: EPOCH + anyio.current_time(),
         timeout_s=chosen.timeout_s,
     )
     return World(store, endpoint, engine, tally, flow, log)
+
+
+def _flow(chosen: Setup, rng: random.Random) -> FlowState:
+    if chosen.settings is None:
+        return FlowState(concurrency=chosen.concurrency, rng=rng)
+    return FlowState.from_settings(chosen.settings, rng=rng, now=anyio.current_time())

@@ -219,7 +219,7 @@ def test_a_slot_granted_as_the_door_closes_is_not_used() -> None:
 
 def test_a_seat_is_free_at_once_or_when_one_is_given_back() -> None:
     async def main() -> list[float]:
-        seats, at = Seats(1), list[float]()
+        seats, at = Seats(lambda: 1), list[float]()
         await seats.take()
         at.append(anyio.current_time())
         async with anyio.create_task_group() as tasks:
@@ -239,7 +239,7 @@ def test_a_seat_is_free_at_once_or_when_one_is_given_back() -> None:
 @pytest.mark.parametrize("waiting", [1, 5])
 def test_when_no_seat_comes_free_one_more_is_let_through_every_ten_seconds(waiting: int) -> None:
     async def main() -> list[float]:
-        seats, at = Seats(1), list[float]()
+        seats, at = Seats(lambda: 1), list[float]()
 
         async def take() -> None:
             await seats.take()
@@ -255,7 +255,7 @@ def test_when_no_seat_comes_free_one_more_is_let_through_every_ten_seconds(waiti
 
 def test_seats_beyond_the_bound_are_given_back_before_one_is_free_again() -> None:
     async def main() -> float:
-        seats = Seats(1)
+        seats = Seats(lambda: 1)
         await seats.take()
         await seats.take()
         seats.give()
