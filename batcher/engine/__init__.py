@@ -5,6 +5,7 @@
     turnstile   the one line in which everybody waits for a slot; retries stand in front
     dispatch    long-lived workers for first attempts, a bounded number of retry tasks, stopping
     supply      the store's rows, one at a time
+    patience    what the clock alone stops a run for
     seats       how many failed rows may wait
     circumstances   what the run knows around a row's failure, and what that is charged to
     fatal       rows that failed of what stopped the run, to be pending again

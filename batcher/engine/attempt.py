@@ -87,7 +87,7 @@ class Attempts:
             )
             life.open_intent = True
         self.sending()
-        self.flow.on_sent(now)
+        self.flow.on_sent(now, life.request)
         self.tally.attempts += 1
         timeout = attempt_timeout_s(life.request.max_tokens, timeout_s=self.timeout_s)
         return await self.endpoint.exchange(life.request, deadline=now + timeout)

@@ -22,6 +22,7 @@ from batcher.engine.attempt import Attempts, void_intent
 from batcher.engine.circumstances import Circumstances
 from batcher.engine.fatal import Cause, UnpaidFailures, cause_of
 from batcher.engine.life import RowLife
+from batcher.engine.patience import Patience
 from batcher.engine.seats import Seats, retry_seats
 from batcher.engine.supply import Supply
 from batcher.engine.turnstile import Abandoned, Turnstile
@@ -73,10 +74,11 @@ class Engine:
         self._flow = flow
         self._max_paid_attempts = limits.max_paid_attempts
         self._rng = rng
-        self._turnstile = Turnstile(flow)
+        self._turnstile = Turnstile(flow, stop=self.stop)
         self._supply = Supply(store)
         self._seats = Seats(lambda: retry_seats(flow.window))
         self._around = Circumstances()
+        self._patience = Patience(watch=watch, flow=flow, stop=self.stop)
         self._attempts = Attempts(
             store=store,
             endpoint=endpoint,
@@ -87,7 +89,7 @@ class Engine:
             wall=wall,
             timeout_s=timeout_s,
             successes=lambda: self._around.ok,
-            sending=self._sending,
+            sending=self._patience.sending,
             facts=self._facts,
             observe=self._observe,
         )
@@ -99,9 +101,7 @@ class Engine:
         )
         self._scope = anyio.CancelScope()
         self._tasks = anyio.create_task_group()
-        self._first_sent = anyio.Event()
         self._stopping = anyio.Event()
-        self._patience = anyio.CancelScope()
         self._stopped_by: BaseException | None = None
         self._fatal: Cause | None = None
         self._unpaid_failures = UnpaidFailures()
@@ -120,7 +120,7 @@ class Engine:
         if self._stopped_by is None:
             with self._scope:
                 async with self._tasks:
-                    self._tasks.start_soon(self._watch_for_success)
+                    self._tasks.start_soon(self._patience.wait)
                     self._hire()
         if self._stopped_by is not None:
             self._reopen_failures()
@@ -278,11 +278,6 @@ class Engine:
     def _facts(self, life: RowLife) -> RowFacts:
         return self._around.around(life, is_dry=self._supply.is_dry(anyio.current_time()))
 
-    def _sending(self) -> None:
-        if not self._first_sent.is_set():
-            self._watch.start(anyio.current_time())
-            self._first_sent.set()
-
     def _observe(self, life: RowLife, verdict: Verdict) -> bool:
         word = self._watch.observe(verdict, anyio.current_time(), life.request.row_index)
         if isinstance(word, RunWarning):
@@ -293,20 +288,10 @@ class Engine:
         self.stop(word.error)
         return True
 
-    async def _watch_for_success(self) -> None:
-        """Stop when nothing has succeeded for too long, counted from the first request: who sends nothing waits for
-        nothing.
-        """
-        with self._patience:
-            await self._first_sent.wait()
-            while (stop := self._watch.overdue(anyio.current_time())) is None:  # noqa: ASYNC110
-                await anyio.sleep_until(self._watch.deadline_of_no_success(anyio.current_time()))
-            self.stop(stop.error)
-
     def _leave(self) -> None:
         self._live -= 1
         if self._live == 0:
-            self._patience.cancel()
+            self._patience.end()
 
     def _reopen_failures(self) -> None:
         """Rows that failed unpaid in this session of what turned out to be fatal are pending again."""

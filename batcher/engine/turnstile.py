@@ -1,12 +1,16 @@
 """The one line in which attempts wait for a slot; retries stand in front of first attempts.
 
-Only for the head of the line is `admit()` asked, so a reply does not wake a thousand waiters. An empty line costs
-nothing: the first question is asked before anybody queues.
+Only for the head of the line is `admit()` asked, so a reply does not wake a thousand waiters; where only this row is
+held back (the endpoint is down, and it was asked with this row already) those behind it are asked in turn. An empty
+line costs nothing: the first question is asked before anybody queues. An answer that no event will ever change (the
+budget is used up) stops the run.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,7 +18,9 @@ import anyio
 from batcher.policy import Send, admit
 
 if TYPE_CHECKING:
-    from batcher.policy import FlowState
+    from collections.abc import Callable
+
+    from batcher.policy import FlowState, Wait
     from batcher.records import Request
 
 
@@ -28,12 +34,13 @@ class Abandoned(Exception):
 
 
 class _Ticket:
-    """One attempt that waits, since `since`. While it heads the line `scope` ends its wait when the flow said."""
+    """One attempt that waits in a line, since `since`. While it heads it `scope` ends its wait when the flow said."""
 
-    __slots__ = ("admitted", "event", "request", "scope", "since")
+    __slots__ = ("admitted", "event", "line", "request", "scope", "since")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, line: deque[_Ticket]) -> None:
         self.request = request
+        self.line = line
         self.since = anyio.current_time()
         self.event = anyio.Event()
         self.scope = anyio.CancelScope()
@@ -41,10 +48,14 @@ class _Ticket:
 
 
 class Turnstile:
-    """Admission for all attempts of one engine, in the order retries, then first attempts."""
+    """Admission for all attempts of one engine, in the order retries, then first attempts.
 
-    def __init__(self, flow: FlowState) -> None:
+    `stop` is told why nothing can be sent any more; it closes the turnstile.
+    """
+
+    def __init__(self, flow: FlowState, *, stop: Callable[[BaseException], None]) -> None:
         self._flow = flow
+        self._stop = stop
         self._retries: deque[_Ticket] = deque()
         self._firsts: deque[_Ticket] = deque()
         self._closed = False
@@ -65,7 +76,8 @@ class Turnstile:
             admit(self._flow, request, anyio.current_time()), Send
         ):
             return
-        await self._queue(_Ticket(request), self._retries if retrying else self._firsts)
+        # In the line it is asked again: why it waits is looked at in one place.
+        await self._queue(_Ticket(request, self._retries if retrying else self._firsts))
 
     def leave(self) -> None:
         """A slot came free, or the flow's state changed: admit as many of the line as may go now.
@@ -74,14 +86,13 @@ class Turnstile:
         arrivals would join as fast as the line moves, and slots would stand empty beside it.
         """
         while not self._closed and (line := self._first_line()):
-            ticket = line[0]
-            decision = admit(self._flow, ticket.request, anyio.current_time())
-            if not isinstance(decision, Send):
-                ticket.scope.deadline = decision.until
+            head = line[0]
+            wait = self._offer(head)
+            if wait is not None and wait.only_this_row:
+                wait = self._offer_behind(head, wait)
+            if wait is not None:
+                head.scope.deadline = wait.until
                 return
-            line.popleft()
-            ticket.admitted = True
-            ticket.event.set()
 
     def close(self) -> None:
         """Nothing is admitted any more; whoever waits is abandoned."""
@@ -89,6 +100,32 @@ class Turnstile:
         self._flow.stop()
         for ticket in (*self._retries, *self._firsts):
             ticket.event.set()
+
+    def _offer(self, ticket: _Ticket) -> Wait | None:
+        """Let it in if the flow admits it; else what it waits for, and the run stops if that is for nothing."""
+        answer = admit(self._flow, ticket.request, anyio.current_time())
+        if isinstance(answer, Send):
+            ticket.line.remove(ticket)
+            ticket.admitted = True
+            ticket.event.set()
+            return None
+        if answer.stop is not None:
+            self._stop(answer.stop)
+        return answer
+
+    def _offer_behind(self, head: _Ticket, wait: Wait) -> Wait | None:
+        """The head is held back for its own sake: None when another went in, else what ends first."""
+        soonest = wait
+        for ticket in chain(self._retries, self._firsts):
+            if ticket is head:
+                continue
+            answer = self._offer(ticket)
+            if answer is None:
+                return None
+            soonest = min(soonest, answer, key=attrgetter("until"))
+            if not answer.only_this_row:
+                break
+        return soonest
 
     def _stands_free(self, *, retrying: bool) -> bool:
         return not self._retries and (retrying or not self._firsts)
@@ -100,8 +137,8 @@ class Turnstile:
             return self._retries if waited < FIRST_WAITS_S else self._firsts
         return self._retries or self._firsts
 
-    async def _queue(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
-        line.append(ticket)
+    async def _queue(self, ticket: _Ticket) -> None:
+        ticket.line.append(ticket)
         self.leave()  # it may head the line now, and then needs a time to ask again
         try:
             while not (ticket.admitted or self._closed):
@@ -111,16 +148,16 @@ class Turnstile:
                     ticket.scope = anyio.CancelScope()
                     self.leave()
         except BaseException:
-            self._give_up(ticket, line)
+            self._give_up(ticket)
             raise
         if self._closed:
-            self._give_up(ticket, line)
+            self._give_up(ticket)
             raise Abandoned
 
-    def _give_up(self, ticket: _Ticket, line: deque[_Ticket]) -> None:
+    def _give_up(self, ticket: _Ticket) -> None:
         """Leave the line, or give back the slot that was granted while the wait ended otherwise."""
         if ticket.admitted:
-            self._flow.on_done(anyio.current_time(), ticket.request)
+            self._flow.withdraw(ticket.request, anyio.current_time())
         else:
-            line.remove(ticket)
+            ticket.line.remove(ticket)
         self.leave()

@@ -34,8 +34,8 @@ class FlowState:
 
     `FlowState(concurrency=…)` holds a fixed number in flight and closes the gate on throttling;
     `from_settings` has all parts. Events are told in this order per attempt: `admit` said `Send`, `on_sent`,
-    `on_reply` and `on_verdict` (unless it was cancelled), `on_done`. All times are on one clock of the
-    caller's choice.
+    `on_reply` and `on_verdict` (unless it was cancelled), `on_done`; or `withdraw` after `admit`. All times
+    are on one clock of the caller's choice.
 
     Attributes:
         held: how often each reason held a request back.
@@ -78,6 +78,7 @@ class FlowState:
         self._on_verdict = [part.on_verdict for part in listening["on_verdict"]]
         self._on_done = [part.on_done for part in listening["on_done"]]
         self._on_unanswered = [part.on_unanswered for part in listening["on_unanswered"]]
+        self._on_withdrawn = [part.on_withdrawn for part in listening["on_unanswered"]]
         self._unanswered: set[int] = set()  # admitted and not yet replied to
 
     @classmethod
@@ -153,6 +154,14 @@ class FlowState:
             self._unanswered.discard(request.row_index)
             for tell_of in self._on_unanswered:
                 tell_of(request, now)
+
+    def withdraw(self, request: Request, now: float) -> None:
+        """The admitted request is not sent after all: it gives back what it holds, and costs nothing."""
+        self._unanswered.discard(request.row_index)
+        for tell in self._on_done:
+            tell(now)
+        for tell_of in self._on_withdrawn:
+            tell_of(request, now)
 
     def is_uncharged(self, verdict: Verdict, sent_at: float) -> bool:
         """Whether this fault, of a request sent then, belongs to an outage: not to be charged to R.

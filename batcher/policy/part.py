@@ -94,6 +94,10 @@ class Part:
     def on_unanswered(self, request: Request, now: float) -> None:
         """An admitted request's attempt is over, and nothing was told about it (it was cancelled)."""
 
+    def on_withdrawn(self, request: Request, now: float) -> None:
+        """An admitted request is not sent after all; told to those that listen to `on_unanswered`."""
+        self.on_unanswered(request, now)
+
     def holding(self, now: float) -> str | None:
         """The reason why this part holds requests back at this time, for the progress line."""
 

@@ -138,6 +138,9 @@ class Spend(Part):
         self._reserved -= worst
         self._spent += worst
 
+    def on_withdrawn(self, request: Request, now: float) -> None:  # noqa: ARG002
+        self._reserved -= self._held.pop(request.row_index, 0)
+
     def holding(self, now: float) -> str | None:  # noqa: ARG002
         cheapest = min(self._held.values(), default=1)
         return _REASON if self._spent + self._reserved + cheapest > self._most else None

@@ -157,13 +157,20 @@ class ScriptedEndpoint:
 
 
 class Builder:
-    """Row n asks "n"; the rows of `invalid` are problems, building those of `broken` is a bug."""
+    """Row n asks "n" (or `body` of it); the rows of `invalid` are problems, building those of `broken` is a bug."""
 
     columns = frozenset({"n"})
 
     def __init__(
-        self, *, invalid: Iterable[int] = (), broken: Iterable[int] = (), own_model: Iterable[int] = ()
+        self,
+        *,
+        invalid: Iterable[int] = (),
+        broken: Iterable[int] = (),
+        own_model: Iterable[int] = (),
+        max_tokens: int | None = None,
+        body: Callable[[int], bytes] = lambda n: b"%d" % n,
     ) -> None:
+        self._max_tokens, self._body = max_tokens, body
         self._invalid, self._broken, self._own = frozenset(invalid), frozenset(broken), frozenset(own_model)
 
     def build(self, row: InputRow) -> Request | Problem:
@@ -172,7 +179,9 @@ class Builder:
             raise Bug(f"row {n}")
         if n in self._invalid:
             return Problem(n, "missing_value", "no text")
-        return Request(n, b"%d" % n, f"{n:032x}", "m", own_model=n in self._own)
+        return Request(
+            n, self._body(n), f"{n:032x}", "m", own_model=n in self._own, max_tokens=self._max_tokens
+        )
 
 
 class MemoryStore:

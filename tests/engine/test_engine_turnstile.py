@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from engine_world import in_virtual_time
 
 from batcher.engine.seats import PROBE_EVERY_S, Seats
 from batcher.engine.turnstile import FIRST_WAITS_S, Abandoned, Turnstile
-from batcher.policy import FlowState
+from batcher.errors import LimitReached
+from batcher.policy import FlowState, Part, Wait
 from batcher.policy.table import TEMPLATES
 from batcher.records import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 def request(n: int) -> Request:
@@ -26,9 +28,10 @@ def request(n: int) -> Request:
 class Door:
     """A turnstile whose canary has come home, and a note of who came in, in order."""
 
-    def __init__(self, slots: int) -> None:
-        self.flow = FlowState(concurrency=slots, rng=random.Random(0))
-        self.turnstile = Turnstile(self.flow)
+    def __init__(self, slots: int, further: Sequence[Part] = ()) -> None:
+        self.flow = FlowState(concurrency=slots, rng=random.Random(0), further=further)
+        self.stops: list[BaseException] = []
+        self.turnstile = Turnstile(self.flow, stop=self.stops.append)
         self.inside: list[int] = []
         self.abandoned: list[int] = []
 
@@ -51,9 +54,11 @@ class Door:
         self.turnstile.leave()
 
 
-def at_the_door(slots: int, test: Callable[[Door, anyio.abc.TaskGroup], Awaitable[None]]) -> Door:
+def at_the_door(
+    slots: int, test: Callable[[Door, anyio.abc.TaskGroup], Awaitable[None]], further: Sequence[Part] = ()
+) -> Door:
     async def main() -> Door:
-        door = Door(slots)
+        door = Door(slots, further)
         await door.enter(-1)
         door.leave()
         door.inside.clear()
@@ -212,6 +217,70 @@ def test_a_slot_granted_as_the_door_closes_is_not_used() -> None:
         assert door.flow.in_flight == 0
 
     assert at_the_door(1, test).inside == [0]
+
+
+class Picky(Part):
+    """Holds some rows back, each until its own time; `stops` is a row that can never go."""
+
+    def __init__(
+        self, held_until: dict[int, float], *, stops: int | None = None, whole: bool = False
+    ) -> None:
+        self._held_until, self._stops, self._whole = held_until, stops, whole
+
+    def ask(self, request: Request, now: float) -> Wait | None:
+        if request.row_index == self._stops:
+            return Wait(math.inf, "no", stop=LimitReached("no"))
+        until = self._held_until.get(request.row_index, -math.inf)
+        return Wait(until, "not this one", only_this_row=not self._whole) if now < until else None
+
+
+def test_where_only_the_head_is_held_back_those_behind_it_go_first() -> None:
+    async def test(door: Door, tasks: anyio.abc.TaskGroup) -> None:
+        await door.enter(0)
+        for n, retrying in ((1, True), (2, True), (3, False), (4, False)):
+            tasks.start_soon(door.retry if retrying else door.enter, n)
+            await settled()
+        door.leave()
+        await settled()
+        assert door.inside == [0, 3]
+        door.leave()
+        await settled()
+        assert door.inside == [0, 3, 4]
+        door.leave()
+        await anyio.sleep(30.5)
+        assert door.inside == [0, 3, 4, 2], "its time came first, though it is not the head"
+        door.leave()
+        await anyio.sleep(10)
+
+    assert at_the_door(1, test, [Picky({1: 40.0, 2: 30.0})]).inside == [0, 3, 4, 2, 1]
+
+
+def test_where_everybody_is_held_back_nobody_passes_the_head() -> None:
+    async def test(door: Door, tasks: anyio.abc.TaskGroup) -> None:
+        for n in (1, 2):
+            tasks.start_soon(door.enter, n)
+            await settled()
+        assert not door.inside
+        await anyio.sleep(31)
+
+    assert at_the_door(2, test, [Picky({1: 30.0}, whole=True)]).inside == [1, 2]
+
+
+@pytest.mark.parametrize("held", [{}, {1: 30.0}])
+def test_what_no_event_can_change_stops_the_run(held: dict[int, float]) -> None:
+    async def test(door: Door, tasks: anyio.abc.TaskGroup) -> None:
+        await door.enter(0)
+        for n in (1, 2) if held else (2,):
+            tasks.start_soon(door.enter, n)
+            await settled()
+        door.leave()
+        await settled()
+        assert {type(stop) for stop in door.stops} == {LimitReached}
+        door.turnstile.close()
+
+    door = at_the_door(1, test, [Picky(held, stops=2)])
+    assert door.inside == [0]
+    assert 2 in door.abandoned
 
 
 # --- seats ------------------------------------------------------------------------------------------------
