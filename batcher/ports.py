@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -102,6 +102,18 @@ class Settle(Protocol):
     """Pure: from a row's journalled history to its output values; None while the row is not done."""
 
     def __call__(self, history: RowHistory) -> Settled | None: ...
+
+
+class Audit(Protocol):
+    """Adds up what the rows of one shard cost while they are sealed, before the journals that tell it are deleted."""
+
+    def add(self, history: RowHistory, settled: Settled | None, row: Callable[[], InputRow]) -> None:
+        """Count one row; `row` gives its input, and is asked only where that is needed."""
+        ...
+
+    def to_json(self) -> Mapping[str, object]:
+        """The sum, for the seal record."""
+        ...
 
 
 class Store(Protocol):

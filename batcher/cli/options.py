@@ -52,6 +52,7 @@ class RunArguments:
     max_cost: float | None = None
     rpm: float | None = None
     tpm: float | None = None
+    deadline: str | None = None
     keep_raw: bool | None = None
     allow_empty: bool | None = None
     replace: bool = False
@@ -109,6 +110,29 @@ def variables_from(_ctx: click.Context, _param: click.Parameter, given: tuple[st
     return found
 
 
+LIMITS: tuple[Decorator, ...] = (
+    click.option(
+        "--concurrency",
+        type=Concurrency(),
+        metavar="N",
+        help="Requests in flight: a number, or auto (the default): as many as the endpoint takes.",
+    ),
+    click.option(
+        "--max-cost",
+        type=float,
+        metavar="USD",
+        help="Stop before the run costs more, over all its sessions (exit 6). Needs [prices] and a token maximum.",
+    ),
+    click.option("--rpm", type=float, metavar="N", help="At most so many requests per minute."),
+    click.option("--tpm", type=float, metavar="N", help="At most so many tokens per minute."),
+    click.option(
+        "--deadline",
+        metavar="TIME",
+        help="Send nothing new after this time, such as 8h or 90m; the same command goes on (exit 6).",
+    ),
+)
+"""How hard to push, and what may be spent."""
+
 JOB: tuple[Decorator, ...] = (
     click.argument("job", required=False, type=click.Path(path_type=Path), metavar="[JOB.toml]"),
     click.option("-i", "--input", metavar="PATH", help="Input: a file, a folder, a glob, or - for stdin."),
@@ -119,12 +143,7 @@ JOB: tuple[Decorator, ...] = (
     click.option("--base-url", metavar="URL", help="Endpoint; PipeLLM by default."),
     click.option("--api-key-env", metavar="NAME", help="Environment variable that holds the key."),
     click.option("--limit", type=int, metavar="N", help="Only the first N rows."),
-    click.option(
-        "--concurrency", type=Concurrency(), metavar="N", help="Requests in flight: a number, or auto."
-    ),
-    click.option("--max-cost", type=float, metavar="USD", help="Not built yet: refused."),
-    click.option("--rpm", type=float, metavar="N", help="Requests per minute. Not built yet: refused."),
-    click.option("--tpm", type=float, metavar="N", help="Tokens per minute. Not built yet: refused."),
+    *LIMITS,
     click.option("--keep-raw", is_flag=True, default=None, help="Keep every whole reply in response_json."),
     click.option(
         "--allow-empty", is_flag=True, default=None, help="No input rows: an empty output, no error."
@@ -184,9 +203,7 @@ CHANGES: tuple[Decorator, ...] = (
     click.option(
         "--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a key of the run's job."
     ),
-    click.option(
-        "--concurrency", type=Concurrency(), metavar="N", help="Requests in flight: a number, or auto."
-    ),
+    *LIMITS,
 )
 """What `retry` may change."""
 
@@ -239,6 +256,7 @@ def job_options(arguments: RunArguments) -> JobOptions:
         max_cost_usd=arguments.max_cost,
         requests_per_minute=arguments.rpm,
         tokens_per_minute=arguments.tpm,
+        deadline=arguments.deadline,
         keep_raw=arguments.keep_raw,
         allow_empty=arguments.allow_empty,
     )

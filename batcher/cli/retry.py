@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from batcher.cli.options import CHANGES, SESSION, RunArguments, takes
+from batcher.cli.options import CHANGES, SESSION, RunArguments, job_options, takes
 from batcher.cli.session import run_options, stops_told, tell_done
-from batcher.job import JobOptions
 from batcher.verbs.retry import RetryWish
 from batcher.verbs.retry import retry as retry_rows
 
@@ -31,6 +30,6 @@ def retry(arguments: RunArguments, out: Path, outcome: str) -> int:
     wish = RetryWish(tuple(name.strip() for name in outcome.split(",") if name.strip()), arguments.sets)
     options = run_options(arguments)
     with stops_told(arguments, verb="retry"):
-        summary = retry_rows(out, wish, options, job_options=JobOptions(concurrency=arguments.concurrency))
+        summary = retry_rows(out, wish, options, job_options=job_options(arguments))
     tell_done(arguments, summary)
     return summary.exit_code

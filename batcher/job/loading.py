@@ -64,6 +64,7 @@ class JobOptions:
     max_cost_usd: float | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    deadline: str | None = None
     keep_raw: bool | None = None
     allow_empty: bool | None = None
 
@@ -81,6 +82,7 @@ OPTION_PLACES: Mapping[str, tuple[tuple[str, str], str]] = {
     "max_cost_usd": (("limits", "max_cost_usd"), "--max-cost"),
     "requests_per_minute": (("limits", "requests_per_minute"), "--rpm"),
     "tokens_per_minute": (("limits", "tokens_per_minute"), "--tpm"),
+    "deadline": (("limits", "deadline"), "--deadline"),
     "keep_raw": (("output", "keep_raw"), "--keep-raw"),
     "allow_empty": (("input", "allow_empty"), "--allow-empty"),
 }

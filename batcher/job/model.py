@@ -25,12 +25,14 @@ from pydantic import (
     model_validator,
 )
 
+from batcher.job.durations import seconds_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_BASE_URL = "https://api.pipellm.ai/v1"
-DEFAULT_CONCURRENCY = 64
-"""What "auto" means until the window that finds its own size is built."""
+AUTO = "auto"
+"""`limits.concurrency`: the window finds its own size."""
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -74,8 +76,8 @@ def one_line(text: str) -> str:
 
 
 def number_or_auto(value: object) -> object:
-    if value == "auto":
-        return DEFAULT_CONCURRENCY
+    if value == AUTO:
+        return None
     if isinstance(value, str):
         raise ValueError('must be a whole number or "auto"')  # noqa: TRY004 - pydantic tells ValueErrors only
     return value
@@ -150,6 +152,7 @@ Line = Annotated[StrictStr, AfterValidator(one_line)]
 Free = Annotated[Any, AfterValidator(as_json)]
 Count = Annotated[int, Field(ge=1)]
 Price = Annotated[FiniteFloat, Field(ge=0)]
+Rate = Annotated[FiniteFloat, Field(gt=0)]
 Label = Annotated[tuple[Line, ...], Field(strict=False), AfterValidator(label_values)]
 
 
@@ -264,21 +267,26 @@ class EndpointTable(Table):
 
 
 class LimitsTable(Table):
-    """How hard to push. The keys typed None are refused before these models see them (`unbuilt.py`).
+    """How hard to push, and what may be spent.
 
     Attributes:
-        concurrency: requests in flight at once.
+        concurrency: requests in flight at once; None ("auto") is found.
+        requests_per_minute: None: what the endpoint says or shows.
+        tokens_per_minute: prompt and completion tokens; None as above.
         max_attempts: attempts of a row, those that cost nothing included.
         max_paid_attempts: attempts of a row that were, or may have been, paid.
+        max_cost_usd: what the run may cost in all its sessions, attempts whose payment is unknown at full price
+            included; 0 buys nothing. None: no cap.
+        deadline: seconds from a session's start, after which it sends nothing new; written "8h", "1h30m". None: none.
     """
 
-    concurrency: Annotated[int, BeforeValidator(number_or_auto), Field(ge=1)] = DEFAULT_CONCURRENCY
-    requests_per_minute: None = None
-    tokens_per_minute: None = None
+    concurrency: Annotated[Count | None, BeforeValidator(number_or_auto)] = None
+    requests_per_minute: Rate | None = None
+    tokens_per_minute: Rate | None = None
     max_attempts: Count = 5
     max_paid_attempts: Count = 3
-    max_cost_usd: None = None
-    deadline: None = None
+    max_cost_usd: Price | None = None
+    deadline: Annotated[float | None, BeforeValidator(seconds_of)] = None
 
 
 class OutputTable(Table):

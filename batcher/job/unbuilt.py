@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UNBUILT: Mapping[tuple[str, str], str] = {
-    (
-        "limits",
-        "max_cost_usd",
-    ): "a cost cap is not built yet, and a cap that is ignored costs money; take it out",
-    (
-        "limits",
-        "requests_per_minute",
-    ): "a request rate is not built yet; take it out, and use a small concurrency instead",
-    (
-        "limits",
-        "tokens_per_minute",
-    ): "a token rate is not built yet; take it out, and use a small concurrency instead",
-    ("limits", "deadline"): "a deadline is not built yet; take it out",
     ("request", "stream"): "streaming is not built yet; take it out, the answers are the same",
     ("request", "stream_options"): "streaming is not built yet; take it out, the answers are the same",
     ("request", "reask"): "asking again after an answer that does not fit is not built yet; take it out",

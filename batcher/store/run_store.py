@@ -286,6 +286,7 @@ class RunStore:
     def _seal_blocking(self, shard: OpenShard) -> None:
         journals = self._directory.journals(shard.number)
         plan = self._plan
+        audit = plan.audit() if plan.audit is not None else None
         with ShardHistory.open(journals, first_row=shard.first_row, rows=shard.rows) as history:
             sealed = seal_shard(
                 shard=shard.number,
@@ -299,6 +300,8 @@ class RunStore:
                 facts=plan.facts,
                 part_path=self._directory.part(shard.number),
                 base=plan.base,
+                audit=audit,
+                columns=plan.columns,
             )
         self._record(
             ShardSeal(
@@ -307,6 +310,7 @@ class RunStore:
                 size=sealed.size,
                 checksum=sealed.checksum,
                 totals=sealed.totals.to_json(),
+                extra=audit.to_json() if audit is not None else {},
             )
         )
         self._totals += sealed.totals

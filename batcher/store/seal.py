@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
+from batcher.dataset import python_rows
 from batcher.errors import BatcherError, StorageError
 from batcher.records import ANSWERED, Outcome
 from batcher.store.columns import from_batch, our_columns, to_batch
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batcher.ports import Settle
-    from batcher.records import RowHistory
+    from batcher.ports import Audit, Settle
+    from batcher.records import InputRow, RowHistory
     from batcher.store.columns import OutputSchema
     from batcher.store.files import Disk
     from batcher.store.footer import FileFacts
@@ -87,6 +88,8 @@ def seal_shard(
     part_path: Path,
     base: Callable[[int, int], pa.Table] | None = None,
     row_indices: Sequence[int] | None = None,
+    audit: Audit | None = None,
+    columns: frozenset[str] = frozenset(),
     pause: Callable[[], None] = lambda: time.sleep(0),
     disk: Disk = DISK,
 ) -> Sealed:
@@ -105,6 +108,8 @@ def seal_shard(
         base: (first row, rows) -> those rows of the old output, for `retry`.
         row_indices: of each row, ascending, for a shard whose rows are not consecutive (`try`); then
             `first_row` is not used.
+        audit: told every row that has a history.
+        columns: of the input rows that `audit` asks for.
         pause: lets other threads run.
         disk: as in `files`.
 
@@ -113,7 +118,7 @@ def seal_shard(
         StorageError: the disk, or what was written does not read back; nothing stands under the part's name.
     """
     numbers = range(first_row, first_row + rows) if row_indices is None else row_indices
-    sealing = _Sealing(schema, numbers, history, settle, facts.run_id, base)
+    sealing = _Sealing(schema, numbers, history, settle, facts.run_id, base, audit, columns)
     unfinished = part_path.with_name(part_path.name + ".tmp")
     with storage_errors(f"sealing shard {shard}", part_path), removed_on_failure(unfinished):
         with PartWriter(unfinished, schema, facts) as writer:
@@ -175,6 +180,8 @@ class _Sealing:
     settle: Settle
     run_id: str
     base: Callable[[int, int], pa.Table] | None
+    audit: Audit | None
+    columns: frozenset[str]
 
     def slices(self, begin: int, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Output rows of one input slice, cut again where the text of its answers grows too large.
@@ -187,7 +194,7 @@ class _Sealing:
         values: list[_Values | None] = []
         start = size = 0
         for offset in range(batch.num_rows):
-            fresh = self._values(self.numbers[begin + offset], offset, old)
+            fresh = self._values(self.numbers[begin + offset], offset, old, batch)
             values.append(fresh)
             size += _text_size(fresh)
             if size >= SLICE_BYTES:
@@ -206,7 +213,9 @@ class _Sealing:
             )
         return _Base(table, our_columns(table.schema))
 
-    def _values(self, row_index: int, offset: int, old: _Base | None) -> _Values | None:
+    def _values(
+        self, row_index: int, offset: int, old: _Base | None, batch: pa.RecordBatch
+    ) -> _Values | None:
         """Output values of a row; None when they are the base's, unchanged."""
         history = self.history(row_index)
         if old is not None and _is_empty(history):
@@ -214,9 +223,14 @@ class _Sealing:
         settled = self.settle(history)
         if settled is None:
             raise AssertionError(f"row {row_index} is not done, so its shard cannot be sealed")
+        if self.audit is not None:
+            self.audit.add(history, settled, lambda: self._input(row_index, offset, batch))
         own = {"row_index": row_index, "run_id": self.run_id, "outcome": settled.outcome.value}
         fresh = {**settled.values, **own}
         return fresh if old is None else merge_retry(old.row(offset), fresh)
+
+    def _input(self, row_index: int, offset: int, batch: pa.RecordBatch) -> InputRow:
+        return python_rows(batch.slice(offset, 1), first_row=row_index, columns=self.columns, problems={})[0]
 
     def _joined(
         self, batch: pa.RecordBatch, values: list[_Values | None], old: _Base | None, start: int

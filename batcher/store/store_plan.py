@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batcher.ports import Settle
+    from batcher.ports import Audit, Settle
     from batcher.store.columns import OutputSchema
     from batcher.store.footer import FileFacts
 
@@ -26,6 +26,7 @@ class StorePlan:
         base: (first_row, rows) -> the old output's rows, for rows that are not done again; None for a fresh run.
         row_indices: positions in the whole input of rows that are not consecutive (`try`), which the journal counts
             from 0; None where the journal's row_index is the input's.
+        audit: makes what adds up a shard's costs as it is sealed; None: nobody asks for them.
     """
 
     session: int
@@ -38,3 +39,4 @@ class StorePlan:
     selected: Callable[[int, int], bytes] | None = None
     base: Callable[[int, int], pa.Table] | None = None
     row_indices: Sequence[int] | None = None
+    audit: Callable[[], Audit] | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batcher.engine import Engine
+from batcher.errors import LimitReached
 from batcher.policy import FlowState, RowLimits, Watch, attempt_timeout_s
 from batcher.report.wording import duration
 from batcher.store.events import Events
@@ -18,8 +19,10 @@ from batcher.store.run_store import RunStore
 from batcher.store.store_plan import StorePlan
 from batcher.verbs.closing import token_limit
 from batcher.verbs.interrupting import Relay
+from batcher.verbs.limits import flow_settings, limit_told, open_files_for, rates_of
 from batcher.verbs.session import Board, Signals, work
-from batcher.verbs.wiring import request_builder
+from batcher.verbs.spending import Audit, Spent, spent_before
+from batcher.verbs.wiring import price_function, request_builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,12 +42,15 @@ def buy(session: Session) -> RunStore:
         round_.job, round_.shape, identity=round_.target.identity, simulated=round_.target.simulated
     )
     store = _store(session, builder)
+    spent = Spent()
+    if round_.job.limits.max_cost_usd is not None:
+        spent = spent_before(session, price=price_function(round_.job), builder=builder)
     relay = Relay()
 
     async def main() -> None:
         endpoint = round_.target.open_endpoint()
         try:
-            await _at_work(session, store, builder, endpoint, relay)
+            await _at_work(session, store, builder, endpoint, relay, spent)
         finally:
             with anyio.CancelScope(shield=True):
                 await endpoint.aclose()
@@ -72,6 +78,7 @@ def _store(session: Session, builder: RequestBuilder) -> RunStore:
             selected=round_.selected,
             base=round_.base,
             row_indices=round_.row_indices,
+            audit=lambda: Audit(price=price_function(round_.job), builder=builder),
         ),
         ballast=session.ballast,
         reuse=session.reuse,
@@ -80,12 +87,30 @@ def _store(session: Session, builder: RequestBuilder) -> RunStore:
     return store
 
 
-async def _at_work(
-    session: Session, store: RunStore, builder: RequestBuilder, endpoint: Endpoint, relay: Relay
+def _flow(session: Session, *, rng: random.Random, spent_usd: float) -> FlowState:
+    """The flow control of the session, as the job and the machine allow it."""
+    job, display = session.round.job, session.round.options.display
+    most, capped = open_files_for(job.limits.concurrency)
+    if capped is not None:
+        session.tally.warnings.append(capped)
+        display.say(f"  {capped}")
+    settings = flow_settings(
+        job, most_concurrency=most, input_format=session.round.shape.format, started=session.started
+    )
+    return FlowState.from_settings(settings, rng=rng, now=anyio.current_time(), spent_usd=spent_usd)
+
+
+async def _at_work(  # noqa: PLR0917 - the parts of one session
+    session: Session,
+    store: RunStore,
+    builder: RequestBuilder,
+    endpoint: Endpoint,
+    relay: Relay,
+    spent: Spent,
 ) -> None:
     job, display = session.round.job, session.round.options.display
     rng = random.Random()  # noqa: S311 - jitter, not a secret
-    flow = FlowState(concurrency=job.limits.concurrency, rng=rng)
+    flow = _flow(session, rng=rng, spent_usd=spent.usd(rates_of(job)))
     timeout_s = attempt_timeout_s(token_limit(job), timeout_s=job.endpoint.timeout_s)
     engine = Engine(
         store=store,
@@ -117,7 +142,10 @@ async def _at_work(
     )
     await store.start()  # a signal that came before is heard now, and stops it
     relay.attach(asyncio.get_running_loop(), signals.hear)
-    await work(store=store, engine=engine, board=board, signals=signals)
+    try:
+        await work(store=store, engine=engine, board=board, signals=signals)
+    except LimitReached as reached:
+        raise limit_told(reached, job, flow, spent, now=anyio.current_time()) from reached
 
 
 def run_loop(main: Callable[[], object]) -> None:

@@ -29,6 +29,7 @@ from batcher.verbs.closing import publish_round, session_summary, summary_of_out
 from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
 from batcher.verbs.round import Round, Session
+from batcher.verbs.spending import BOUGHT_AGAIN
 from batcher.verbs.wiring import output_schema, price_function, prices_version, settler
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def _reopen_lost_parts(round_: Round, manifest: Manifest, state: RunState) -> No
         )
     for number in lost:
         opened = state.opened[number]
-        again = replace(opened, rows=state.sealed[number].rows, input_bytes=-1)
+        extra = {**opened.extra, **({BOUGHT_AGAIN: True} if number in gone else {})}
+        again = replace(opened, rows=state.sealed[number].rows, input_bytes=-1, extra=extra)
         manifest.append(again)
         state.apply(again)
 

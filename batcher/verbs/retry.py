@@ -30,6 +30,7 @@ from batcher.store.run_facts import RunFacts
 from batcher.store.run_state import replay
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output
+from batcher.verbs.limits import refuse_without_bound
 from batcher.verbs.opening import Site
 from batcher.verbs.round import Round
 from batcher.verbs.run import totals_of
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 RETRYABLE = (Outcome.FAILED, Outcome.TRUNCATED, Outcome.REFUSED, Outcome.INVALID)
 FIXED = ("input.", "output.", "labels", "tags.", "endpoint.base_url")
 """What `--set` may not change in a retry: the file has one input, one set of columns and one endpoint."""
+FREE = "limits."
+"""What `--set` may change between the sessions of one retry, so that a raised budget goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def retry(
     options = replace(options, simulate=facts.simulated)
     job = job_from_table(facts.job, sets=wish.sets, options=job_options)
     _check_columns(job, facts)
+    refuse_without_bound(job, _shape_of(facts).format)
     with ExitStack() as stack:
         target = stack.enter_context(open_target(job, options))
         lock = stack.enter_context(
@@ -145,7 +149,7 @@ def _opening(site: Site, facts: RunFacts, state: RunState, wish: RetryWish) -> R
     if state.first_publish is None:
         raise Conflict(f"{site.output.name} is not finished yet", hint="the command that began it goes on")
     outcomes = tuple(sorted(set(wish.outcomes)))
-    settings = {"sets": list(wish.sets)}
+    settings = {"sets": [given for given in wish.sets if not given.strip().startswith(FREE)]}
     if state.retry is not None and state.published is None:
         if state.retry.outcomes != outcomes or dict(state.retry.settings) != settings:
             raise Conflict(

@@ -14,6 +14,7 @@ from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
+from batcher.verbs.limits import refuse_without_bound
 from batcher.verbs.opening import (
     Site,
     archived_outputs,
@@ -59,6 +60,7 @@ def run(job: Job, options: RunOptions) -> Summary:
         output_schema(
             job, intake.shape
         )  # a clash of names leaves nothing behind: the next command may have a prefix
+        refuse_without_bound(job, intake.shape.format)
         if options.stop_on_bad_row:
             refuse_bad_rows(intake.source(), builder, rows=rows)
         facts = _begun(taken, decision)

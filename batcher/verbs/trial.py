@@ -17,6 +17,7 @@ from batcher.store.chosen_rows import ChosenRows
 from batcher.store.files import storage_errors
 from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
+from batcher.verbs.limits import refuse_without_bound
 from batcher.verbs.opening import (
     Site,
     standing_sources,
@@ -82,6 +83,7 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
         builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
         check_columns(intake.scan, builder.columns)
         output_schema(job, intake.shape)
+        refuse_without_bound(job, intake.shape.format)
         wanted = intake.wanted_rows(job)
         row_indices = chosen(wanted, min(count, MOST_ROWS))
         source = ChosenRows(intake.source(), row_indices)

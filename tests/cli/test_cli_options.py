@@ -32,6 +32,7 @@ NOT_DEFAULT: dict[str, tuple[list[str], object]] = {
     "max_cost": (["--max-cost", "5"], 5.0),
     "rpm": (["--rpm", "5"], 5.0),
     "tpm": (["--tpm", "5"], 5.0),
+    "deadline": (["--deadline", "8h"], "8h"),
     "keep_raw": (["--keep-raw"], True),
     "allow_empty": (["--allow-empty"], True),
     "replace": (["--replace"], True),
@@ -139,13 +140,25 @@ def test_the_job_judges_concurrency_whether_typed_or_written() -> None:
     assert "--limit: must be at least 1, not 0" in str(caught.value)
 
 
-@pytest.mark.parametrize("flag", ["--max-cost", "--rpm", "--tpm"])
-def test_a_cap_that_is_not_built_is_refused_in_one_line(flag: str) -> None:
-    given = arguments("-i", "a.jsonl", "-o", "b.parquet", "--model", "m", flag, "5")
-    with pytest.raises(JobError, match=f"^{flag}: .* not built yet.*$") as caught:
-        job_from(given)
-    assert caught.value.exit_code == 2
-    assert "\n" not in str(caught.value)
+def test_limits_reach_the_job_by_option_and_by_set() -> None:
+    words = [
+        "--max-cost",
+        "0",
+        "--rpm",
+        "90",
+        "--tpm",
+        "4000",
+        "--deadline",
+        "1h30m",
+        "--concurrency",
+        "auto",
+    ]
+    named = job_from(arguments("-i", "a.jsonl", "-o", "b.parquet", "--model", "m", *words)).limits
+    keys = ["max_cost_usd=0", "requests_per_minute=90", "tokens_per_minute=4000", "deadline=1h30m"]
+    sets = [word for key in [*keys, "concurrency=auto"] for word in ("--set", f"limits.{key}")]
+    assert job_from(arguments("-i", "a.jsonl", "-o", "b.parquet", "--model", "m", *sets)).limits == named
+    assert (named.max_cost_usd, named.deadline, named.concurrency) == (0, 5_400, None)
+    assert (named.requests_per_minute, named.tokens_per_minute) == (90, 4_000)
 
 
 def test_fresh_and_reuse_contradict_each_other() -> None:

@@ -48,14 +48,10 @@ def with_key(directory: Path, line: str, table: str = "request") -> Path:
 
 def test_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     job = load_job(job_file(tmp_path))
-    assert (job.limits.concurrency, job.limits.max_attempts, job.limits.max_paid_attempts) == (64, 5, 3)
+    assert (job.limits.concurrency, job.limits.max_attempts, job.limits.max_paid_attempts) == (None, 5, 3)
     assert (job.endpoint.base_url, job.endpoint.api_key_env) == ("https://api.pipellm.ai/v1", None)
     assert (job.labels, job.tags, job.prices) == ({}, {}, {})
     assert job.name == "job"
-
-
-def test_auto_concurrency_means_64_for_now(tmp_path: Path) -> None:
-    assert load_job(job_file(tmp_path), sets=["limits.concurrency=auto"]).limits.concurrency == 64
 
 
 def test_parameters_are_what_goes_into_the_body_and_nothing_else(tmp_path: Path) -> None:
@@ -358,7 +354,7 @@ def test_a_chosen_tool_must_be_among_the_tools(tmp_path: Path) -> None:
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     path = job_file(
-        tmp_path, "[request]\ntemperature = 3\n[limits]\nconcurrency = 0\ndeadline = '1h'\n[otput]\n"
+        tmp_path, "[request]\ntemperature = 3\n[limits]\nconcurrency = 0\ndeadline = '1 hour'\n[otput]\n"
     )
     said = refusal(path).splitlines()
     assert said[0] == "7 things in this job need a change:"
@@ -504,12 +500,6 @@ def test_a_schema_that_cannot_be_one_is_told_with_its_file(
 
 
 UNBUILT_LINES = [
-    ("limits", "max_cost_usd = 5"),
-    ("limits", "max_cost_usd = 0"),
-    ("limits", "requests_per_minute = 500"),
-    ("limits", "requests_per_minute = -1"),
-    ("limits", "tokens_per_minute = 500"),
-    ("limits", 'deadline = "5 minutes"'),
     ("request", "stream = true"),
     ("request", "stream_options = {include_usage = true}"),
     ("request", "reask = true"),
@@ -522,9 +512,7 @@ UNBUILT_LINES = [
 
 @pytest.mark.parametrize(("table", "line"), UNBUILT_LINES)
 def test_what_is_not_built_is_refused_with_one_line(tmp_path: Path, table: str, line: str) -> None:
-    text = SMALL + (f"[limits]\n{line}\n" if table == "limits" else "")
-    path = job_file(tmp_path, text) if table == "limits" else with_key(tmp_path, line, table)
-    said = refusal(path)
+    said = refusal(with_key(tmp_path, line, table))
     assert "is not built yet" in said or "are not built yet" in said
     assert "\n" not in said
 
@@ -534,15 +522,79 @@ def test_what_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> None:
     assert line.partition(" ")[0] not in load_job(with_key(tmp_path, line)).request.parameters()
 
 
+# --- limits
+
+
+def test_nobody_has_to_choose_a_limit(tmp_path: Path) -> None:
+    limits = load_job(job_file(tmp_path)).limits
+    assert limits.concurrency is None
+    assert (limits.requests_per_minute, limits.tokens_per_minute) == (None, None)
+    assert (limits.max_cost_usd, limits.deadline) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ('concurrency = "auto"', "concurrency", None),
+        ("concurrency = 64", "concurrency", 64),
+        ("requests_per_minute = 90", "requests_per_minute", 90),
+        ("tokens_per_minute = 0.5", "tokens_per_minute", 0.5),
+        ("max_cost_usd = 0", "max_cost_usd", 0),
+        ("max_cost_usd = 12.5", "max_cost_usd", 12.5),
+        ('deadline = "8h"', "deadline", 28_800),
+        ('deadline = "90m"', "deadline", 5_400),
+        ('deadline = "1h30m"', "deadline", 5_400),
+        ('deadline = "1.5h"', "deadline", 5_400),
+        ('deadline = "45s"', "deadline", 45),
+        ('deadline = "1d"', "deadline", 86_400),
+    ],
+)
+def test_a_limit_is_what_was_written(tmp_path: Path, line: str, name: str, value: float | None) -> None:
+    job = load_job(job_file(tmp_path, f"{SMALL}[limits]\n{line}\n"))
+    assert getattr(job.limits, name) == value
+    assert job_from_table(job.table).limits == job.limits
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("concurrency = 0", "concurrency: must be at least 1, not 0"),
+        ("concurrency = 1.5", "concurrency: must be a whole number, not 1.5"),
+        ('concurrency = "lots"', 'concurrency: must be a whole number or "auto"'),
+        ("concurrency = true", "concurrency: must be a whole number, not true"),
+        ("requests_per_minute = 0", "requests_per_minute: must be more than 0, not 0"),
+        ("tokens_per_minute = -1", "tokens_per_minute: must be more than 0, not -1"),
+        ("tokens_per_minute = inf", "tokens_per_minute: must be a finite number"),
+        ("max_cost_usd = -0.01", "max_cost_usd: must be at least 0, not -0.01"),
+        ("max_cost_usd = nan", "max_cost_usd: must be a finite number"),
+        ('max_cost_usd = "5"', 'max_cost_usd: must be a number, not "5"'),
+        ('deadline = "5 minutes"', 'such as "8h", "90m", "1h30m" or "45s", not "5 minutes"'),
+        ('deadline = ""', 'or "45s", not ""'),
+        ("deadline = 0", "must be a duration"),
+        ("deadline = 3600", "text with a unit"),
+        ('deadline = "30m1h"', 'not "30m1h"'),
+        ('deadline = "-1h"', 'not "-1h"'),
+        ('deadline = "0s"', "must be more than 0"),
+        ('deadline = "400d"', "at most 366 days"),
+    ],
+)
+def test_a_limit_out_of_its_range_is_refused_in_one_line(tmp_path: Path, line: str, said: str) -> None:
+    told = refusal(job_file(tmp_path, f"{SMALL}[limits]\n{line}\n"))
+    assert said in told
+    assert "[limits] " in told
+    assert "\n" not in told
+
+
 @pytest.mark.parametrize(
     ("options", "flag"),
     [
-        (JobOptions(max_cost_usd=5), "--max-cost"),
-        (JobOptions(requests_per_minute=5), "--rpm"),
-        (JobOptions(tokens_per_minute=5), "--tpm"),
+        (JobOptions(max_cost_usd=-5), "--max-cost"),
+        (JobOptions(requests_per_minute=0), "--rpm"),
+        (JobOptions(tokens_per_minute=float("nan")), "--tpm"),
+        (JobOptions(deadline="soon"), "--deadline"),
     ],
 )
-def test_a_cap_on_the_command_line_is_refused_by_its_own_name(
+def test_a_limit_on_the_command_line_is_refused_by_its_own_name(
     tmp_path: Path, options: JobOptions, flag: str
 ) -> None:
     assert refusal(job_file(tmp_path), options=options).startswith(f"{flag}: ")
