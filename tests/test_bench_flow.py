@@ -13,6 +13,7 @@ from flow_figures import (
     refused_share,
     seen_in,
     shut_s,
+    spent_usd,
     throughput,
 )
 from flow_run import Figures, measure
@@ -107,6 +108,12 @@ def test_answers_count_when_they_are_written_and_by_the_unit_of_the_limit() -> N
     assert median_latency_s([refused(0.0)]) is None
 
 
+def test_everything_generated_is_spent_whether_or_not_it_came_home() -> None:
+    made: dict[str, object] = {"generated": True, "prompt_tokens": 70, "completion_tokens": 20}
+    entries = [made, made | {"status": None}, made | {"generated": False}]
+    assert spent_usd(entries, (1.0, 10.0)) == pytest.approx(2 * 270 / 1e6)
+
+
 def test_the_fullest_window_is_found_wherever_it_lies() -> None:
     at = [0.0, 0.4, 0.95, 1.39, 1.4, 5.0]
     weighed = [(each, 1.0) for each in at]
@@ -130,6 +137,8 @@ def test_only_auto_is_judged_and_by_what_its_requirement_asks() -> None:
         assert sum(not each.is_met for each in judge(figures(**worse), [])) == 1, worse
     by_user = figures(show=4, window_1s=1.01, window_60s=0.99)
     assert [each.is_met for each in judge(by_user, [])] == [False, True]
+    capped = figures("32", show=6, spent=1.001)
+    assert [each.is_met for each in judge(capped, [])] == [False, True, True]
     away = figures(show=5, probes=2, recovered=0.5)
     assert [each.is_met for each in judge(away, [])] == [False, False, True]
 
@@ -158,7 +167,7 @@ def test_every_row_of_the_table_stands_under_its_heading() -> None:
 
 def test_every_server_is_named_once_and_belongs_to_a_requirement() -> None:
     assert len(BY_NAME) == len(SERVERS)
-    assert {server.show for server in SERVERS} == {1, 2, 3, 4, 5}
+    assert {server.show for server in SERVERS} == {1, 2, 3, 4, 5, 6}
     assert {server.show for server, _ in of_show(CONTEST)} == {1, 2, 3}
     assert all(server.allowed_per_s > 0 and server.rows(60.0) < 200_000 for server in SERVERS)
 

@@ -12,6 +12,7 @@ before it begins. On a busy machine trust the ratios only, and look at the colum
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,32 +50,52 @@ def results_in(path: Path | None) -> dict[tuple[str, str], Figures]:
     return {(each.server, each.client): each for each in found}
 
 
+class Measuring:
+    """Measures tasks, some at a time, and remembers what was found."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.done = results_in(options.results)
+
+    def is_done(self, task: Task) -> bool:
+        return (task.server.name, task.client) in self.done
+
+    def run(self, task: Task) -> None:
+        """A measurement that is doubtful is shown, but not kept: the same command repeats it."""
+        options = self._options
+        keep = options.keep / f"{task.server.name}.{task.client}.{int(time.time())}" if options.keep else None
+        try:
+            found = measure(task.server, task.client, seconds=options.seconds, keep=keep)
+        except RuntimeError as err:
+            print(f"{task.server.name}  {task.client}  not measured: {err}", file=sys.stderr, flush=True)
+            return
+        self.done[task.server.name, task.client] = found
+        if options.results is not None and not found.odd:
+            with options.results.open("ab") as file:
+                file.write(found.to_json() + b"\n")
+        print(table([found])[1], flush=True)
+
+    def table_of(self, tasks: list[Task]) -> list[str]:
+        return table([self.done[task.server.name, task.client] for task in tasks if self.is_done(task)])
+
+
 def main() -> None:
     options = _options().parse_args()
-    tasks = tasks_of(options)
-    done = results_in(options.results)
-    left = [task for task in tasks if (task.server.name, task.client) not in done]
-    each_s = [task.server.span(options.seconds)[1] + START_S for task in left]
-    print(
-        f"SIMULATED servers on loopback. {len(left)} of {len(tasks)} measurements to do, {options.jobs} at a time,"
-    )
-    print(f"about {sum(each_s) / options.jobs / 60:.0f} minutes.", flush=True)
-
-    def run(task: Task) -> None:
-        keep = options.keep / f"{task.server.name}.{task.client}.{int(time.time())}" if options.keep else None
-        figures = measure(task.server, task.client, seconds=options.seconds, keep=keep)
-        done[task.server.name, task.client] = figures
-        if options.results is not None:
-            with options.results.open("ab") as file:
-                file.write(figures.to_json() + b"\n")
-        print(table([figures])[1], flush=True)
-
+    tasks, measuring = tasks_of(options), Measuring(options)
+    left = [task for task in tasks if not measuring.is_done(task)]
+    minutes = sum(task.server.span(options.seconds)[1] + START_S for task in left) / options.jobs / 60
+    print("SIMULATED servers on loopback.", f"{len(left)} of {len(tasks)} measurements to do,", end=" ")
+    print(f"{options.jobs} at a time: about {minutes:.0f} minutes.", flush=True)
+    pool = ThreadPoolExecutor(options.jobs)
     try:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(run, left))
+        list(pool.map(measuring.run, left))
     finally:
-        asked = [(task.server.name, task.client) for task in tasks]
-        print("", *table([done[pair] for pair in asked if pair in done]), sep="\n")
+        pool.shutdown(cancel_futures=True)
+        lines = measuring.table_of(tasks)
+        print("", *lines, sep="\n")
+        if options.write is not None:
+            command = " ".join(["python tests/bench/flow.py", *sys.argv[1:]])
+            options.write.write_text("\n".join([f"`{command}`", "", "```", *lines, "```", ""]))
 
 
 def _options() -> argparse.ArgumentParser:
@@ -98,6 +119,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--results", type=Path, help="JSON lines: what was measured; what stands there is not repeated"
     )
+    parser.add_argument("--write", type=Path, help="the table to this Markdown file, too")
     parser.add_argument(
         "--keep", type=Path, help="a folder for ledgers and run directories, one per measurement"
     )

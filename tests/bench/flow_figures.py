@@ -103,6 +103,13 @@ def refused_share(seen: Iterable[Seen], begin: float, end: float) -> float | Non
     return sum(status in REFUSALS for status in statuses) / len(statuses) if statuses else None
 
 
+def spent_usd(entries: Iterable[Mapping[str, Any]], prices: tuple[float, float]) -> float:
+    """What all generated answers cost, whether or not anybody got them; prices per million (prompt, completion)."""
+    paid = [entry for entry in entries if entry["generated"]]
+    tokens = [sum(int(entry[name]) for entry in paid) for name in ("prompt_tokens", "completion_tokens")]
+    return sum(count * price for count, price in zip(tokens, prices, strict=True)) / 1e6
+
+
 def median_latency_s(seen: Iterable[Seen]) -> float | None:
     """Median seconds from arrival to reply over all answers, time in the server's queue included."""
     latencies = [each.back_at - each.at for each in seen if each.is_answer and each.back_at is not None]

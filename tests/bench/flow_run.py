@@ -27,10 +27,12 @@ from flow_figures import (
     refused_share,
     seen_in,
     shut_s,
+    spent_usd,
     throughput,
 )
+from flow_servers import PRICES
 
-from batcher.simulator import Simulator, SimulatorError, launch
+from batcher.simulator import Simulator, launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +44,7 @@ START_S = 4.0
 FIRST_REQUEST_S = 120.0
 DRAIN_S = 60.0
 POLL_S = 0.02
+LIMIT_REACHED = 6
 PROBES_SETTLE_S = 10.0
 """Requests sent before the client knew of an outage are no probes."""
 
@@ -64,6 +67,7 @@ class Figures:
             permits (its 5 %, or one request).
         probes: most requests at one time while the server was away; recovered: rate after it came back by the rate
             before.
+        spent: what was paid by the server's count, as a share of the budget.
         odd: what makes the measurement doubtful, or "".
     """
 
@@ -89,6 +93,7 @@ class Figures:
     window_60s: float | None = None
     probes: int | None = None
     recovered: float | None = None
+    spent: float | None = None
     odd: str = ""
 
     def to_json(self) -> bytes:
@@ -164,7 +169,7 @@ def measure(server: Server, client: str, *, seconds: float, keep: Path | None = 
         entries = simulator.ledger()
         if keep is not None:
             (folder / "ledger.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in entries))
-        return _figures(server, client, running, seen_in(entries), seconds=seconds, wall_s=wall_s, odd=odd)
+        return _figures(server, client, running, entries, seconds=seconds, wall_s=wall_s, odd=odd)
 
 
 def _started(server: Server, client: str, simulator: Simulator, folder: Path, *, rows: int) -> Client:
@@ -176,13 +181,9 @@ def _started(server: Server, client: str, simulator: Simulator, folder: Path, *,
     words += ["-i", str(folder / "in.jsonl"), "-o", str(folder / "out.parquet"), "--model", "m", "--fresh"]
     words += ["--set", f"request.max_tokens={server.max_tokens}", "--base-url", simulator.base_url]
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        # a session of its own: Ctrl-C at the terminal ends it through `Client.end`, once
+        # not in a session of its own: what ends the measuring ends its clients
         process = subprocess.Popen(
-            [*words, *server.options],
-            stdout=out,
-            stderr=err,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            [*words, *server.options], stdout=out, stderr=err, stdin=subprocess.DEVNULL
         )
     return Client(process, folder)
 
@@ -195,8 +196,7 @@ def _first_request(simulator: Simulator, running: Client) -> float:
             return float(simulator.ledger()[0]["received_at"])
         time.sleep(POLL_S)
     running.end()
-    running.summary()
-    raise RuntimeError(f"batcher run ended with {running.code} and sent nothing")
+    raise RuntimeError(f"batcher run sent nothing, exit {running.code}: {running.summary().get('message')}")
 
 
 def _play(server: Server, simulator: Simulator, running: Client, begun: float, *, until_s: float) -> str:
@@ -221,13 +221,23 @@ def _wait(running: Client, until: float) -> bool:
 
 
 def _figures(
-    server: Server, client: str, running: Client, seen: list[Seen], *, seconds: float, wall_s: float, odd: str
+    server: Server,
+    client: str,
+    running: Client,
+    entries: list[dict[str, Any]],
+    *,
+    seconds: float,
+    wall_s: float,
+    odd: str,
 ) -> Figures:
     begin, end = server.span(seconds)
+    seen = seen_in(entries)
     weight = WEIGHTS[server.unit]
     rate = throughput(seen, begin, end, weight=weight)
     summary = running.summary()
-    if running.code not in {0, 3, 130}:
+    if server.max_cost_usd is not None:
+        odd = "" if running.code == LIMIT_REACHED else f"exit {running.code}"
+    elif running.code not in {0, 3, 130}:
         odd = f"exit {running.code}: {summary.get('message')}"
     windows = [each["new"] for each in running.events() if each["event"] == "window" and each.get("new")]
     return Figures(
@@ -250,6 +260,7 @@ def _figures(
         cpu=running.cpu_s / max(wall_s, 0.1),
         load=os.getloadavg()[0],
         odd=odd,
+        spent=None if not server.max_cost_usd else spent_usd(entries, PRICES) / server.max_cost_usd,
         **_windows(server, seen),
         **_outage(server, seen),
     )
@@ -281,6 +292,3 @@ def _outage(server: Server, seen: list[Seen]) -> Mapping[str, Any]:
         "probes": most_at_once(seen, gone + PROBES_SETTLE_S, back),
         "recovered": after / before if before and after is not None else None,
     }
-
-
-__all__ = ["START_S", "Figures", "SimulatorError", "measure"]

@@ -53,6 +53,7 @@ class Server:
         prompt_bytes, max_tokens: of each request.
         user_limits: (requests, tokens) a minute that `options` set.
         away: span in which it does not serve.
+        max_cost_usd: at `PRICES`, set by the user: the run stops there by itself.
         in_contest: it also stands in the side-by-side table.
     """
 
@@ -70,6 +71,7 @@ class Server:
     max_tokens: int = 100
     user_limits: tuple[float | None, float | None] = (None, None)
     away: tuple[float, float] | None = None
+    max_cost_usd: float | None = None
     in_contest: bool = False
 
     def span(self, seconds: float) -> tuple[float, float]:
@@ -247,7 +249,28 @@ _OUTAGES = (
     ),
 )
 
-SERVERS = (*_RATES, _QUEUE, *_WIDE, *_BY_USER, *_OUTAGES)
+PRICES = (1.0, 10.0)
+"""USD per million prompt and completion tokens."""
+_PRICES = ("--set", f"prices.m={{input = {PRICES[0]}, output = {PRICES[1]}}}")
+
+
+def _capped(name: str, usd: float, clients: tuple[str, ...]) -> Server:
+    return Server(
+        name=name,
+        show=6,
+        config=SimulatorConfig(rps=RATE, limit_hints=_MS, latency=ABOUT_300_MS, max_sentences=2),
+        allowed_per_s=RATE,
+        measured_from_s=0.0,
+        measured_s=60.0,
+        options=("--max-cost", f"{usd:g}", *_PRICES),
+        clients=clients,
+        max_cost_usd=usd,
+    )
+
+
+_BUDGETS = (_capped("max-cost", 0.5, ("auto", "32", "256")),)
+
+SERVERS = (*_RATES, _QUEUE, *_WIDE, *_BY_USER, *_OUTAGES, *_BUDGETS)
 CONTEST = 8
 CONTESTANTS = ("auto", "64", "256", "1024")
 BY_NAME: Mapping[str, Server] = {server.name: server for server in SERVERS}

@@ -18,6 +18,7 @@ QUEUE_SHARE_LEAST = 0.95
 QUEUE_LATENCY_MOST = 2.0
 WIDE_LEAST = 0.90
 RECOVERED_LEAST = 0.90
+SPENT_LEAST = 0.90
 AS_FAST = 0.98
 """Pinned clients within 2 % of the fastest are as fast; the one with the shortest latency of them is the best."""
 
@@ -30,11 +31,11 @@ class Judged(NamedTuple):
 
 
 def judge(figures: Figures, beside: Sequence[Figures]) -> list[Judged]:
-    """What is asked of "auto" on this server; nothing is asked of a pinned number.
+    """What is asked of "auto" on this server; of a pinned number only that it keeps to the user's limits.
 
     `beside`: all clients on the same server.
     """
-    if figures.client != "auto":
+    if figures.client != "auto" and figures.show not in _ASKED_OF_ALL:
         return []
     found = _JUDGES[figures.show](figures, beside)
     if figures.show != 4 and figures.server != "cursed-row":
@@ -87,12 +88,21 @@ def _outage(figures: Figures, _: Sequence[Figures]) -> list[Judged]:
     ]
 
 
+def _budget(figures: Figures, _: Sequence[Figures]) -> list[Judged]:
+    return [
+        _at_most("spent", figures.spent, 1.0, percent=True),
+        _at_least("and", figures.spent, SPENT_LEAST),
+    ]
+
+
+_ASKED_OF_ALL = frozenset({4, 6})
 _JUDGES: Mapping[int, Callable[[Figures, Sequence[Figures]], list[Judged]]] = {
     1: _limited,
     2: _queueing,
     3: _wide,
     4: _by_user,
     5: _outage,
+    6: _budget,
 }
 
 
