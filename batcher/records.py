@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Outcome(StrEnum):
@@ -169,13 +169,41 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one reply; None is unknown. `cached` is a part of `prompt`, `reasoning` of `completion`."""
+    """Token counts of one reply; None is unknown. `cached` and `cache_write` are parts of `prompt`, `reasoning` of
+    `completion`. `cost_usd` is what the gateway says that the reply cost, None where it says nothing believable.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class CostSource(StrEnum):
+    """Who says what something cost; the values of the output's ``cost_source`` column.
+
+    A sum of both is PRICES: a part of it was reckoned and not reported.
+    """
+
+    GATEWAY = "gateway"
+    PRICES = "prices"
+
+
+class Cost(NamedTuple):
+    """US dollars, 0 or more, and who says so."""
+
+    usd: float
+    source: CostSource
+
+
+if TYPE_CHECKING:
+    Price = Callable[[str | None, str | None, Usage], Cost | None]
+    """(request model, response model, usage) -> what a reply cost, None when nobody knows."""
+    PriceUsd = Callable[[str | None, str | None, Usage], float | None]
+    """The same for those who do not ask who says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +228,8 @@ class Reading:
     """A reply body, parsed once.
 
     Attributes:
-        answer: for CHOICES always; for EMPTY the parts that stood there (id, model, usage); else None.
+        answer: for CHOICES always; for EMPTY the parts that stood there (id, model, usage); for others nothing but
+            the cost that the gateway told, if it did; else None.
         error: the error object for ERROR (and, for NOT_JSON of a non-2xx status, the extracted message); else None.
         warnings: words for the ``warnings`` column, in order: what was odd in a reply that is kept.
     """

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 LIBRARIES: dict[str, frozenset[str]] = {
     "anyio": frozenset({"engine", "endpoint", "store", "verbs"}),
     "click": frozenset({"cli"}),
+    "genai_prices": frozenset({"cost"}),
     "httpcore": frozenset({"endpoint"}),
     "h11": frozenset({"endpoint"}),
     "httpx": frozenset({"endpoint"}),
@@ -54,6 +55,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 LAZY_DOORS = frozenset(
     {
         "__init__.py",  # the public API
+        "cost/library.py",  # the price list, where a price is asked for
         "cli/__init__.py",  # handlers stand before the first import that takes time
         "verbs/at_work.py",  # uvloop, where it installs
         "simulator/server.py",  # uvloop, where it installs

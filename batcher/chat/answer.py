@@ -3,7 +3,8 @@
 Words for the ``warnings`` column, in the order they are looked for: ``finish_reason_missing``,
 ``finish_reason_unreadable``, ``first_choice_unusable``, ``content_not_text``, ``content_parts_not_text``,
 ``reasoning_not_text``, ``refusal_not_text``, ``tool_calls_not_a_list``, ``function_call_legacy``, then those
-of the usage: ``usage_missing``, ``usage_incomplete``, ``usage_unreadable``, ``usage_inconsistent``.
+of the usage: ``usage_missing``, ``usage_incomplete``, ``usage_unreadable``, ``usage_inconsistent``,
+``cost_unreadable``.
 
 Never raises, never rounds, never fills a count in: None is unknown. Every oddity leaves the text that was
 paid for.
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from batcher.chat.gateway_cost import cost_in_usage
 from batcher.records import Answer, Usage
 
 MAX_TOKENS_BELIEVED = 100_000_000
@@ -189,8 +191,9 @@ def usage_of(usage: object, odd: list[str]) -> Usage:
         usage.get("total_tokens"),
         prompt_details.get("cached_tokens") if isinstance(prompt_details, dict) else None,
         completion_details.get("reasoning_tokens") if isinstance(completion_details, dict) else None,
+        _cache_write(usage, prompt_details),
     )
-    prompt, completion, total, cached, reasoning = counts = tuple(map(_count, raw))
+    prompt, completion, total, cached, reasoning, written = counts = tuple(map(_count, raw))
     if None in counts:
         if None in raw[:3]:
             odd.append("usage_incomplete")
@@ -200,7 +203,13 @@ def usage_of(usage: object, odd: list[str]) -> Usage:
         odd.append("usage_inconsistent")
         if cached is not None and prompt is not None and cached > prompt:
             cached = None  # a part larger than the whole would make the rest, and its cost, negative
-    return Usage(prompt, completion, total, cached, reasoning)
+    return Usage(prompt, completion, total, cached, reasoning, written, cost_in_usage(usage, odd))
+
+
+def _cache_write(usage: dict[str, Any], details: object) -> object:
+    """OpenAI's name for tokens newly put into a cache, or LiteLLM's beside Anthropic's models."""
+    found = details.get("cache_write_tokens") if isinstance(details, dict) else None
+    return usage.get("cache_creation_input_tokens") if found is None else found
 
 
 def _count(value: object) -> int | None:

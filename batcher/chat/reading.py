@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ import orjson
 
 from batcher.chat.answer import answer_of
 from batcher.chat.errors_said import error_in, error_in_text, error_said
+from batcher.chat.gateway_cost import cost_in_headers
 from batcher.records import Answer, ApiError, Reading, Shape
 
 if TYPE_CHECKING:
@@ -64,9 +66,17 @@ def read_reply(status: int | None, headers: Iterable[tuple[str, str]], body: byt
     Args:
         status: decides only whether the text of a body that is no JSON is an error message (any status but
             2xx).
-        headers: names in lower case; only content-type is looked at, for the encoding of an error page.
+        headers: names in lower case; only content-type is looked at, for the encoding of an error page, and
+            the cost that a gateway tells where usage has none.
         body: scrubbed of the key, content-encoding undone.
     """
+    reading = _read_body(status, headers, body)
+    if reading.answer is not None and reading.answer.usage.cost_usd is not None:
+        return reading
+    return _with_cost(reading, headers)
+
+
+def _read_body(status: int | None, headers: Iterable[tuple[str, str]], body: bytes) -> Reading:
     try:
         value: object = orjson.loads(body)
         warnings: tuple[str, ...] = ()
@@ -75,6 +85,21 @@ def read_reply(status: int | None, headers: Iterable[tuple[str, str]], body: byt
     if value is _UNREADABLE:
         return Reading(Shape.NOT_JSON, error=_page_error(status, headers, body))
     return _read_value(value, warnings)
+
+
+def _with_cost(reading: Reading, headers: Iterable[tuple[str, str]]) -> Reading:
+    """The reading with the cost in the headers; also where the answer is lost, for it may have been paid for."""
+    odd: list[str] = []
+    cost = cost_in_headers(headers, odd)
+    if cost is None and not odd:
+        return reading
+    warnings = tuple(dict.fromkeys((*reading.warnings, *odd)))
+    if cost is None:
+        return replace(reading, warnings=warnings)
+    answer = reading.answer or Answer()
+    return replace(
+        reading, answer=replace(answer, usage=replace(answer.usage, cost_usd=cost)), warnings=warnings
+    )
 
 
 def _read_value(value: object, warnings: tuple[str, ...]) -> Reading:

@@ -1,1 +1,6 @@
-"""What rows cost: prices, and the cost of one reply. Pure; unknown is None, never 0."""
+"""What rows cost: prices, and the cost of one reply. Unknown is None, never 0.
+
+prices    rates of a model, and what a reply's usage costs at them
+library   the built-in price list (genai-prices, imported when a price is first asked for)
+book      which price holds for a reply: the job's own, the gateway's word, the list
+"""

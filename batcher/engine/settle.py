@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, TypeVar
 from batcher.chat.labels import label_values
 from batcher.chat.reading import read
 from batcher.policy import Action, Context, Paid, classify
-from batcher.records import EndRecord, Outcome
+from batcher.records import CostSource, EndRecord, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from batcher.policy import Verdict
-    from batcher.records import Answer, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory, Usage
+    from batcher.records import Answer, Price, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory
 
 _Number = TypeVar("_Number", int, float)
 
@@ -50,7 +50,7 @@ class Settler:
 
     Attributes:
         run_id: the run that buys the answers.
-        price: (request model, response model, usage) -> US dollars, or None where no price or usage is known.
+        price: what a reply cost and who says so, or None where nobody knows.
         labels: label -> allowed values; each becomes a column.
         tags: tag -> value; each becomes a column ``tag_NAME``.
         keep_raw: keep the whole reply of rows that are ``ok`` too.
@@ -58,7 +58,7 @@ class Settler:
     """
 
     run_id: str
-    price: Callable[[str | None, str | None, Usage], float | None]
+    price: Price
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     keep_raw: bool = False
@@ -173,12 +173,15 @@ class Settler:
             if each.reading is not None and each.reading.answer is not None
         ]
         costs = [self.price(model, answer.response_model, answer.usage) for model, answer in answers]
-        cost = _known_sum(costs)
+        known = [cost for cost in costs if cost is not None]
+        is_reported = all(cost.source is CostSource.GATEWAY for cost in known)
         return {
             "billed_prompt_tokens": _known_sum([answer.usage.prompt_tokens for _, answer in answers]),
             "billed_completion_tokens": _known_sum([answer.usage.completion_tokens for _, answer in answers]),
-            "cost_usd": cost,
-            "cost_source": None if cost is None else "prices",
+            "cost_usd": sum(cost.usd for cost in known) if known else None,
+            "cost_source": (CostSource.GATEWAY if is_reported else CostSource.PRICES).value
+            if known
+            else None,
         }
 
 

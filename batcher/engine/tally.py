@@ -10,10 +10,8 @@ from batcher.policy import Action, Charge, Paid
 from batcher.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from batcher.policy import Verdict
-    from batcher.records import EndRecord, Reading, Usage
+    from batcher.records import EndRecord, PriceUsd, Reading
 
 
 @dataclass(slots=True)
@@ -35,7 +33,7 @@ class Tally:
         repeated_cost_usd: the part of it that did not become a row's answer.
     """
 
-    price: Callable[[str | None, str | None, Usage], float | None]
+    price: PriceUsd
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     failures: Counter[tuple[str, str, str | None]] = field(default_factory=Counter)
     examples: dict[tuple[str, str, str | None], str] = field(default_factory=dict)

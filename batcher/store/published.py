@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.compute as pc
 
-from batcher.records import Outcome, Usage
+from batcher.records import CostSource, Outcome, Usage
 from batcher.store.columns import from_batch, our_columns
 from batcher.store.part import open_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
+
+    from batcher.records import PriceUsd
 
 _REASON = ("outcome", "error_type", "error_code", "error_message")
 _MONEY = (
@@ -24,9 +26,14 @@ _MONEY = (
     "response_model",
     "prompt_tokens",
     "completion_tokens",
+    "total_tokens",
     "cached_tokens",
+    "reasoning_tokens",
+    "billed_prompt_tokens",
+    "billed_completion_tokens",
     "paid_attempts",
     "cost_usd",
+    "cost_source",
 )
 
 
@@ -55,7 +62,7 @@ class Survey:
     unpriced_model: str | None
 
 
-def survey(path: Path, price: Callable[[str | None, str | None, Usage], float | None]) -> Survey:
+def survey(path: Path, price: PriceUsd) -> Survey:
     """Read an output of ours. Raises StorageError through its caller's guard, pyarrow errors if it is damaged."""
     counts: Counter[tuple[str, str | None, str | None]] = Counter()
     examples: dict[tuple[str, str | None, str | None], str] = {}
@@ -88,17 +95,24 @@ def _rows(table: pa.Table, names: Mapping[str, str], mask: pa.ChunkedArray) -> l
     return from_batch(chosen, {name: chosen.schema.get_field_index(column) for name, column in names.items()})
 
 
-def _repeated(
-    row: Mapping[str, object], price: Callable[[str | None, str | None, Usage], float | None]
-) -> float:
+def _repeated(row: Mapping[str, object], price: PriceUsd) -> float:
+    """What the row's other attempts cost; a gateway's word for the last one is lost, so it has its part by tokens."""
     spent = row.get("cost_usd")
+    if not isinstance(spent, float):
+        return 0.0
     usage = Usage(
         prompt_tokens=_count(row, "prompt_tokens"),
         completion_tokens=_count(row, "completion_tokens"),
+        total_tokens=_count(row, "total_tokens"),
         cached_tokens=_count(row, "cached_tokens"),
+        reasoning_tokens=_count(row, "reasoning_tokens"),
     )
+    if row.get("cost_source") == CostSource.GATEWAY.value:
+        last = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        billed = (_count(row, "billed_prompt_tokens") or 0) + (_count(row, "billed_completion_tokens") or 0)
+        return spent * max(0.0, 1 - last / billed) if billed else 0.0
     final = price(_text(row, "request_model"), _text(row, "response_model"), usage)
-    return max(0.0, spent - (final or 0.0)) if isinstance(spent, float) else 0.0
+    return max(0.0, spent - (final or 0.0))
 
 
 def _text(row: Mapping[str, object], name: str) -> str | None:

@@ -115,7 +115,7 @@ def _open(round_: Round, ballast: Ballast, check: Callable[[], None]) -> Session
         base_url=round_.facts.base_url,
         simulated=round_.facts.simulated,
         complete=True,
-        prices_version=prices_version(round_.job.prices),
+        prices_version=prices_version(round_.job),
         session=0,
         model=round_.job.request.model,
         created_at=round_.facts.created_at,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from batcher.engine import Tally
     from batcher.job import Job
-    from batcher.records import Usage
+    from batcher.records import PriceUsd
     from batcher.store.columns import OutputSchema
     from batcher.store.directory import RunDirectory
     from batcher.store.footer import FileFacts
@@ -116,7 +116,7 @@ def summary_of_output(
     output: Path,
     totals: Totals,
     *,
-    price: Callable[[str | None, str | None, Usage], float | None],
+    price: PriceUsd,
     allow_failures: float,
 ) -> Summary:
     """The summary completed with what stands in the published file."""

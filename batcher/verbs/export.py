@@ -317,7 +317,7 @@ def _footer(job: Job, facts: RunFacts) -> FileFacts:
         base_url=facts.base_url,
         simulated=facts.simulated,
         complete=False,
-        prices_version=prices_version(job.prices),
+        prices_version=prices_version(job),
         session=0,
         model=job.request.model,
         created_at=facts.created_at,

@@ -1,19 +1,23 @@
-"""From a job to the parts that carry it out: requests, columns, prices. Pure."""
+"""From a job to the parts that carry it out: requests, columns, prices. Pure but for today's date, on which prices
+depend.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
 from batcher.chat.labels import response_format
 from batcher.chat.request import RequestBuilder, RequestSpec
-from batcher.cost.prices import PriceTable, Rates, cost_usd
+from batcher.cost.book import PriceBook
+from batcher.cost.library import PriceList
+from batcher.cost.prices import PriceTable, Rates
 from batcher.engine.settle import Settler
 from batcher.job import fingerprint
 from batcher.store.columns import Features, OutputSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from batcher.dataset import Scan
     from batcher.job import Fingerprint, Job
     from batcher.ports import RequestBuilder as AnyBuilder
-    from batcher.records import InputRow, Problem, Request, Usage
+    from batcher.records import InputRow, PriceUsd, Problem, Request, Usage
 
 SIMULATED_IDENTITY = "simulated"
 """Stands for the embedded simulator's URL, whose port differs in every session."""
@@ -106,14 +110,30 @@ def output_schema(job: Job, shape: InputShape) -> OutputSchema:
     return OutputSchema.build(shape.schema, features=features, prefix=job.output.prefix or "")
 
 
-def price_function(job: Job) -> Callable[[str | None, str | None, Usage], float | None]:
-    """(request model, response model, usage) -> dollars by the job's own table, or None."""
-    table = PriceTable(
+def price_table(job: Job) -> PriceTable:
+    """The prices of the job's own table."""
+    return PriceTable(
         {model: Rates(price.input, price.cached_input, price.output) for model, price in job.prices.items()}
     )
 
+
+def price_book(job: Job) -> PriceBook:
+    """The job's own prices, the gateway's word, and the built-in list as of today.
+
+    The job's model is looked up at once: importing the list would hold up the first reply.
+    """
+    book = PriceBook(price_table(job), PriceList(datetime.now(UTC).date()))
+    book.rates_for(job.request.model)
+    return book
+
+
+def price_function(job: Job) -> PriceUsd:
+    """(request model, response model, usage) -> dollars, or None when nobody knows."""
+    book = price_book(job)
+
     def price(request_model: str | None, response_model: str | None, usage: Usage) -> float | None:
-        return cost_usd(usage, table.rates_for(response_model, request_model))
+        cost = book(request_model, response_model, usage)
+        return None if cost is None else cost.usd
 
     return price
 
@@ -122,7 +142,7 @@ def settler(job: Job, *, run_id: str) -> Settler:
     """Settles rows of this job's run."""
     return Settler(
         run_id=run_id,
-        price=price_function(job),
+        price=price_book(job),
         labels=job.labels,
         tags=job.tags,
         keep_raw=job.output.keep_raw,
@@ -137,6 +157,6 @@ def published_path(output: Path, *, simulated: bool) -> Path:
     return output.with_name(f"{output.stem}.simulated{output.suffix or '.parquet'}")
 
 
-def prices_version(prices: Mapping[str, object]) -> str | None:
-    """What the footer says of the prices; None without any."""
-    return "job" if prices else None
+def prices_version(job: Job) -> str | None:
+    """What the footer says of the prices: a hash of the job's own, name and version of the built-in list."""
+    return price_book(job).version

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.cost.prices import PriceTable, Rates, cost_usd
+from batcher.cost.prices import PriceTable, Rates, Tier, cost_usd
 from batcher.records import Usage
 
 PRICES = st.floats(0, 1_000, allow_nan=False)
@@ -70,12 +70,50 @@ def test_more_tokens_never_cost_less(rates: Rates, prompt: int, completion: int,
     assert longer >= less
 
 
+LONG = Rates(input=6.0, cached_input=0.6, output=22.5, cache_write=7.5)
+TIERED = Rates(3.0, 0.3, 15.0, cache_write=3.75, tiers=(Tier(200_000, LONG),))
+
+
+@pytest.mark.parametrize(
+    ("usage", "dollars"),
+    [
+        (Usage(200_000, 1000), 200_000 * 3.0 + 1000 * 15.0),
+        (Usage(200_001, 1000), 200_001 * 6.0 + 1000 * 22.5),
+        (Usage(1000, 0, cache_write_tokens=400), 600 * 3.0 + 400 * 3.75),
+        (Usage(1000, 0, None, 500, None, 400), 100 * 3.0 + 500 * 0.3 + 400 * 3.75),
+        (Usage(1000, 0, None, 900, None, 400), 900 * 0.3 + 100 * 3.75),
+        (Usage(100, 50, 150, None, 40), 100 * 3.0 + 50 * 15.0),
+        (Usage(100, 50, 190, None, 40), 100 * 3.0 + 90 * 15.0),
+        (Usage(100, 50, None, None, 40), 100 * 3.0 + 50 * 15.0),
+    ],
+)
+def test_tiers_cache_writes_and_reasoning_are_priced_as_they_are_billed(usage: Usage, dollars: float) -> None:
+    assert cost_usd(usage, TIERED) == pytest.approx(dollars / 1_000_000)
+
+
+def test_reasoning_may_have_a_price_of_its_own() -> None:
+    rates = Rates(0.0, None, 8.0, reasoning=3.0)
+    assert cost_usd(Usage(1, 100, 101, None, 40), rates) == pytest.approx((60 * 8 + 40 * 3) / 1_000_000)
+
+
+def test_a_discount_reaches_every_price() -> None:
+    half = TIERED.times(0.5)
+    assert (half.input, half.cached_input, half.cache_write, half.reasoning) == (1.5, 0.15, 1.875, None)
+    assert half.tiers[0].rates.output == 11.25
+
+
+@pytest.mark.parametrize("bounds", [(5, 5), (7, 5)])
+def test_tiers_must_ascend(bounds: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        Rates(1.0, None, 1.0, tiers=tuple(Tier(bound, LONG) for bound in bounds))
+
+
 @pytest.mark.parametrize("price", [-0.01, float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["input", "cached_input", "output"])
 def test_a_price_that_is_no_price_is_refused_by_name(field: str, price: float) -> None:
     prices = {"input": 1.0, "cached_input": 1.0, "output": 1.0, field: price}
     with pytest.raises(ValueError, match=f"price {field} is"):
-        Rates(**prices)
+        Rates(**prices)  # type: ignore[arg-type]
 
 
 def test_a_table_is_asked_for_exact_names_in_the_order_given() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from engine_world import Step, completion, error, lost, ok
 
 from batcher.engine.settle import SettledRow, Settler
 from batcher.records import (
+    Cost,
+    CostSource,
     EndRecord,
     Fault,
     Outcome,
@@ -20,8 +23,10 @@ from batcher.records import (
 )
 
 
-def price(asked: str | None, answered: str | None, usage: Usage) -> float | None:
-    return None if usage.prompt_tokens is None else usage.prompt_tokens / 1000
+def price(asked: str | None, answered: str | None, usage: Usage) -> Cost | None:
+    if usage.cost_usd is not None:
+        return Cost(usage.cost_usd, CostSource.GATEWAY)
+    return None if usage.prompt_tokens is None else Cost(usage.prompt_tokens / 1000, CostSource.PRICES)
 
 
 SETTLE = Settler(run_id="run-1", price=price)
@@ -199,6 +204,25 @@ def test_ambiguous_payments_without_a_reply_have_an_unknown_cost() -> None:
     row = settled(kept(lost()), end=ended())
     assert row.values["cost_usd"] is None
     assert row.values["billed_prompt_tokens"] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "source"),
+    [((0.25, 0.5), "gateway"), ((0.25, None), "prices"), ((None, None), "prices")],
+)
+def test_a_cost_is_the_gateways_word_only_when_it_spoke_of_every_paid_attempt(
+    said: tuple[float | None, float | None], source: str
+) -> None:
+    def body(cost: float | None, text: str) -> bytes:
+        usage: dict[str, object] = {"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001}
+        usage |= {"cost": cost} if cost is not None else {}
+        choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop" if text else None}
+        return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+    row = settled(kept(Step(200, body(said[0], ""))), kept(Step(200, body(said[1], "yes")), 2, 2))
+    assert row.outcome is Outcome.OK
+    assert row.values["cost_usd"] == sum(1.0 if cost is None else cost for cost in said)
+    assert row.values["cost_source"] == source
 
 
 # 4. A reply that no retry can mend, 5. not done

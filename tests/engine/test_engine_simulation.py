@@ -16,7 +16,7 @@ from engine_world import HANG, REFUSED, Builder, Setup, Step, World, completion,
 
 from batcher.engine import Settler
 from batcher.errors import BatcherError, Interrupted
-from batcher.records import IntentRecord, Outcome, ReplyRecord
+from batcher.records import Cost, CostSource, IntentRecord, Outcome, ReplyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -101,7 +101,7 @@ def _interruption(at: float) -> Callable[[World], Awaitable[None]]:
 
 def settled(world: World) -> dict[int, Outcome]:
     """What the journal alone says of every row that has an end by it."""
-    settle = Settler(run_id="run-1", price=lambda asked, answered, usage: 0.001)
+    settle = Settler(run_id="run-1", price=lambda asked, answered, usage: Cost(0.001, CostSource.PRICES))
     rows = {record.row_index for record in world.store.journal}
     found = {row: settle(world.store.history(row)) for row in rows}
     return {row: each.outcome for row, each in found.items() if each is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,11 @@ def test_the_jobs_prices_make_dollars_and_unknown_models_make_none() -> None:
     assert price("m", None, USAGE) == pytest.approx(0.8 * 1.0 + 0.2 * 0.5 + 0.5 * 4.0)
     assert price("other", None, USAGE) is None
     assert price("m", None, Usage()) is None
-    assert prices_version(job.prices) == "job"
-    assert prices_version({}) is None
+    assert prices_version(job_with()) == f"genai-prices {version('genai-prices')}"
+    told = prices_version(job)
+    assert told is not None
+    assert told.startswith("job ")
+    assert told != prices_version(job_with("prices.m.input=1.0", "prices.m.output=4.0")), "another table"
 
 
 def test_a_settler_knows_its_run_labels_and_tags() -> None:
