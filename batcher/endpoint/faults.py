@@ -16,23 +16,63 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import httpx
 
-from batcher.endpoint.wire import ReplyTooLarge, WriteStuck
 from batcher.records import FaultKind, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batcher.endpoint.wire import Wire
-
 STALE_WITHIN_S: Final = 0.1
 """A reset this soon after sending on a reused connection is the answer to the packet, not to the request."""
 
-EXPECTED: Final = (httpx.TransportError, OSError, ReplyTooLarge, WriteStuck)
+
+class ReplyTooLarge(Exception):
+    """More bytes came than a reply may have; raised where they are read, so that everything above unwinds."""
+
+
+class WriteStuck(Exception):
+    """The peer reads no further and has not answered."""
+
+
+class PeerClosed(Exception):
+    """The stream ended before the reply was whole."""
+
+
+class NotHttp(Exception):
+    """What came is no HTTP reply, as far as it was read."""
+
+
+EXPECTED: Final = (httpx.TransportError, OSError, ReplyTooLarge, WriteStuck, PeerClosed, NotHttp)
 """What an exchange may end with (ssl.SSLError is an OSError); anything else is a bug and passes through."""
+
+
+class Traffic(Protocol):
+    """What one connection saw in one exchange, times on `time.perf_counter`.
+
+    Attributes:
+        fresh: this exchange opened the connection.
+        first_write_at: None: nothing of the request was written.
+        sent_whole_at: when the last byte of the request was with the operating system; None: it was not.
+        received: bytes that arrived.
+        answered_early: the reply began before the request had left; the connection is not usable any more.
+        raw: what arrived, byte for byte.
+    """
+
+    @property
+    def fresh(self) -> bool: ...
+    @property
+    def first_write_at(self) -> float | None: ...
+    @property
+    def sent_whole_at(self) -> float | None: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def answered_early(self) -> bool: ...
+    @property
+    def raw(self) -> bytes: ...
 
 
 class Ending(NamedTuple):
@@ -41,7 +81,7 @@ class Ending(NamedTuple):
     message: str
 
 
-def ending_of(error: BaseException, wire: Wire, *, status: int | None, now: float) -> Ending:
+def ending_of(error: BaseException, wire: Traffic, *, status: int | None, now: float) -> Ending:
     """Name what ended the exchange; `status` is the final response's, `now` on the wire's clock."""
     message = _message(error)
     if wire.first_write_at is None:
@@ -54,7 +94,7 @@ def ending_of(error: BaseException, wire: Wire, *, status: int | None, now: floa
     return _silent(error, wire, message, now=now)
 
 
-def _silent(error: BaseException, wire: Wire, message: str, *, now: float) -> Ending:
+def _silent(error: BaseException, wire: Traffic, message: str, *, now: float) -> Ending:
     """Something was written, and not a byte came back."""
     kind = _after_sending(error)
     ended = kind in {FaultKind.RESET, FaultKind.EOF}
@@ -66,7 +106,7 @@ def _silent(error: BaseException, wire: Wire, message: str, *, now: float) -> En
     return Ending(kind, Progress.SENT, message)
 
 
-def deadline_ending(wire: Wire, *, status: int | None) -> Ending:
+def deadline_ending(wire: Traffic, *, status: int | None) -> Ending:
     """The attempt's own deadline passed: what that means depends on how far it had come."""
     if wire.first_write_at is None:
         return Ending(FaultKind.CONNECT_TIMEOUT, Progress.NOT_SENT, "no connection in time")
@@ -83,7 +123,7 @@ def verification_error(error: BaseException) -> ssl.SSLCertVerificationError | N
     return next(found, None)
 
 
-def _started(wire: Wire, message: str) -> Ending:
+def _started(wire: Traffic, message: str) -> Ending:
     head = wire.raw[:7]
     if b"HTTP/1.".startswith(head) or head.startswith(b"HTTP/1."):
         return Ending(FaultKind.EOF, Progress.SENT, message)
@@ -97,7 +137,7 @@ def _after_sending(error: BaseException) -> FaultKind:
             and cause.errno in {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
         ):
             return FaultKind.READ_TIMEOUT
-        if isinstance(cause, httpx.RemoteProtocolError):
+        if isinstance(cause, (httpx.RemoteProtocolError, PeerClosed)):
             return FaultKind.EOF
     return FaultKind.RESET
 

@@ -121,6 +121,13 @@ class Scrubber:
                 value = value.replace(form, MASK)
         return value
 
+    def headers(self, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """As `text`, for the values of headers."""
+        joined = "\n".join([value for _, value in pairs])  # no form holds a line break
+        if not any(form in joined for form in self._forms):
+            return pairs
+        return tuple((name, self.text(value)) for name, value in pairs)
+
     def bytes(self, value: bytes, *, is_answer: bool = True) -> bytes:
         """For bodies: in an answer only keys that cannot be an ordinary word are replaced, elsewhere every key."""
         if is_answer and not self._is_long:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx
 
+from batcher.endpoint.faults import ReplyTooLarge, WriteStuck
 from batcher.endpoint.payload import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -33,24 +34,8 @@ _HEADROOM: Final = 256 * 1024
 _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
 
 
-class ReplyTooLarge(Exception):
-    """More bytes came than a reply may have; raised inside a read so that every generator above unwinds."""
-
-
-class WriteStuck(Exception):
-    """The peer reads no further and has not answered."""
-
-
 class Wire:
-    """One slot's connection; `begin` before each exchange.
-
-    Attributes:
-        fresh: this exchange opened the connection.
-        first_write_at: on `time.perf_counter`; None: nothing of the request was written.
-        sent_whole_at: as above, when the last byte of the body was written; None: it was not.
-        received: bytes that arrived in this exchange.
-        answered_early: the reply came before the request had left; the connection is not usable any more.
-    """
+    """One slot's connection (`faults.Traffic`); `begin` before each exchange."""
 
     def __init__(self) -> None:
         self.begin(0)

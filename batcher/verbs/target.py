@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from batcher.endpoint.address import key_variable as variable_for
 from batcher.endpoint.address import parse_address
-from batcher.endpoint.httpx_endpoint import HttpxEndpoint
 from batcher.endpoint.key import read_key
+from batcher.endpoint.opening import open_endpoint
 from batcher.errors import AccountError
 from batcher.simulator import SimulatorConfig, launch
 from batcher.verbs.wiring import SIMULATED_IDENTITY
@@ -47,8 +47,8 @@ class Target:
     note: str | None = None
 
     def open_endpoint(self) -> Endpoint:
-        """The transport; closed by whoever opened it."""
-        return HttpxEndpoint(
+        """The transport, for the event loop that this is called in; closed by whoever opened it."""
+        return open_endpoint(
             self.address, self.key, headers=self.headers, ca_file=self.ca_file, environ=self.environ
         )
 
