@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from batcher.report.wording import money
+from batcher.report.wording import held_words, money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BAR_CELLS = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -17,8 +21,10 @@ class Standing:
 
     Attributes:
         rate: rows per second over the last seconds; None before there is one.
-        held_by: why requests wait, or None when nothing holds them.
+        held_by: what holds the run, a key of `wording.HELD`, or None when nothing does.
         cost_usd: spent in all sessions so far; None when no price is known.
+        flow: where the flow control stands, as in `progress.json`.
+        ts: of all this, seconds since the epoch.
     """
 
     rows_done: int
@@ -29,6 +35,8 @@ class Standing:
     cost_usd: float | None = None
     held_by: str | None = None
     draining: bool = False
+    flow: Mapping[str, object] = field(default_factory=dict)
+    ts: float = 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -55,8 +63,8 @@ def terminal_line(standing: Standing) -> str:
         words.append(money(standing.cost_usd) + (f" of ~{money(full)}" if full is not None else ""))
     if standing.not_ok:
         words.append(f"not ok {standing.not_ok:,}")
-    if standing.held_by:
-        words.append(f"held by: {standing.held_by}")
+    if standing.held_by and not standing.draining:
+        words.append(f"held by: {held_words(standing.held_by, standing.flow, at=standing.ts)}")
     return f"  {_bar(standing.rows_done, standing.rows_total)}  " + "  ".join(words)
 
 

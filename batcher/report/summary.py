@@ -43,6 +43,7 @@ class Summary:
         token_limit: the token maximum of one completion, as the job names it, or None.
         tried_for: of a try: the output that the run would publish; None for the other verbs.
         try_number: of a try: its number, from 1.
+        flow: how the flow control ended this session: window, pace, held_s, cuts, pauses; {} when nothing was sent.
     """
 
     verb: str
@@ -77,6 +78,7 @@ class Summary:
     token_limit: int | None = None
     tried_for: str | None = None
     try_number: int | None = None
+    flow: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """One JSON object, plain types only."""

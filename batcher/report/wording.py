@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.records import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batcher.report.summary import FailureGroup, Summary
 
 MOST_GROUPS = 8
@@ -29,6 +32,111 @@ _ADVICE = {
     "model_not_found": "no retry helps: the row names a model that is not there",
 }
 """`error_type` -> what to do about rows that the same request would fail again; the example says why."""
+
+
+HELD: Final = {
+    "stopping": "stopping",
+    "deadline": "deadline",
+    "budget": "budget (the rest of it is reserved for what is in flight)",
+    "memory": "memory (bytes in flight)",
+    "parked": "parked until {wake}",
+    "endpoint down": "endpoint down, {probe}",
+    "rate limit": "rate limit, the endpoint asks to wait {opens}",
+    "overloaded": "endpoint overloaded, it asks to wait {opens}",
+    "rate limit (requests/min)": "rate limit (requests/min)",
+    "rate limit (tokens/min)": "rate limit (tokens/min)",
+    "rate limit (found)": "rate limit (found by refusals{found})",
+    "canary": "the first reply",
+    "ramp": "ramp (opening step by step)",
+    "disk": "disk (storing is behind)",
+    "dataset": "dataset (reading is behind)",
+    "cpu": "our own CPU",
+    "window": "window{window}",
+}
+"""What holds a run -> words for it, some with a place for where the flow control stands. The keys are in `--json`."""
+_NORMAL: Final = frozenset({"window", "canary", "ramp", "stopping"})
+"""What holds every run for a while, and says nothing about it."""
+NOTABLE_S: Final = 10.0
+NOTABLE_SHARE: Final = 0.1
+NOTABLE_LEAST_S: Final = 2.0
+
+
+def held_words(reason: str, flow: Mapping[str, object], *, at: float) -> str:
+    """What holds the run, with what matters of it now.
+
+    Args:
+        reason: a key of `HELD`; others are shown as they are.
+        flow: the state of the flow control, as in `progress.json`; {} when unknown.
+        at: when that was, seconds since the epoch.
+    """
+    words = HELD.get(reason)
+    return reason if words is None else words.format_map(_held_now(flow, at))
+
+
+def _held_now(flow: Mapping[str, object], at: float) -> Mapping[str, str]:
+    opens_s, probe_s = _number(flow, "gate", "opens_in_s"), _number(flow, "breaker", "next_probe_s")
+    window, found = _number(flow, "window", "limit"), _number(flow, "pace", "requests_per_minute")
+    wake = time.strftime("%H:%M UTC", time.gmtime(at + opens_s)) if opens_s is not None else "later"
+    return {
+        "wake": f"{wake} (in {duration(opens_s)})" if opens_s is not None else wake,
+        "opens": duration(opens_s) if opens_s is not None else "a little",
+        "probe": f"next probe in {duration(probe_s)}" if probe_s is not None else "a probe is under way",
+        "found": f", {found:,.0f} requests/min" if found is not None else "",
+        "window": f" ({window:,.0f} in flight)" if window is not None else "",
+    }
+
+
+def _number(flow: Mapping[str, object], part: str, name: str) -> float | None:
+    told = flow.get(part)
+    value = told.get(name) if isinstance(told, dict) else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def held_line(flow: Mapping[str, object], *, elapsed_s: float) -> str | None:
+    """Like "held: rate limit 3 min 10 s, endpoint down 40 s"; None when nothing held the run notably.
+
+    Args:
+        flow: with "held_s", seconds by reason; the kinds of rate limits count as one.
+        elapsed_s: what the seconds are a share of.
+    """
+    told = flow.get("held_s")
+    spans: dict[str, float] = {}
+    for reason, held_s in told.items() if isinstance(told, dict) else ():
+        if reason not in _NORMAL and isinstance(held_s, (int, float)):
+            name = "our own CPU" if reason == "cpu" else str(reason).partition(" (")[0]
+            spans[name] = spans.get(name, 0.0) + held_s
+    least_s = min(NOTABLE_S, max(NOTABLE_LEAST_S, NOTABLE_SHARE * elapsed_s))
+    notable = sorted(((held_s, name) for name, held_s in spans.items() if held_s >= least_s), reverse=True)
+    return "held: " + ", ".join(f"{name} {duration(held_s)}" for held_s, name in notable) if notable else None
+
+
+def flow_words(flow: Mapping[str, object]) -> list[str]:
+    """Window, pace, budget and deadline as they stand, for `status`; what is not known is left out."""
+    words = []
+    limit, flying = _number(flow, "window", "limit"), _number(flow, "window", "in_flight")
+    window = flow.get("window")
+    if limit is not None and isinstance(window, dict):
+        words.append(f"window {limit:,.0f} ({window.get('mode', '')}), {flying or 0:,.0f} in flight")
+    words += [f"pace {pace}" for pace in _paces(flow)]
+    cap, spent = _number(flow, "budget", "max_cost_usd"), _number(flow, "budget", "spent_usd")
+    if cap is not None:
+        reserved = _number(flow, "budget", "reserved_usd") or 0.0
+        words.append(f"budget {money(cap)}: {money(spent or 0.0)} spent, {money(reserved)} reserved")
+    left_s = _number(flow, "deadline", "left_s")
+    return [*words, f"deadline in {duration(left_s)}"] if left_s is not None else words
+
+
+def _paces(flow: Mapping[str, object]) -> list[str]:
+    limits = flow.get("limits")
+    told = limits.get("told_by_server") if isinstance(limits, dict) else None
+    words = []
+    for unit in ("requests", "tokens"):
+        pace = _number(flow, "limits", f"{unit}_per_minute")
+        if pace is not None:
+            is_told = isinstance(told, dict) and told.get(unit) == pace
+            words.append(f"{pace:,.0f} {unit}/min ({'told by the endpoint' if is_told else 'as set'})")
+    found = _number(flow, "pace", "requests_per_minute")
+    return [*words, f"{found:,.0f} requests/min (found)"] if found is not None else words
 
 
 def harmless(text: str) -> str:
@@ -83,6 +191,9 @@ def summary_lines(summary: Summary, *, here: PurePath) -> list[str]:
     else:
         head += f" · {duration(summary.elapsed_s)}"
     lines = [head + _money_words(summary), "    " + _outcome_words(summary)]
+    held = held_line(summary.flow, elapsed_s=summary.elapsed_s)
+    if held is not None and not summary.finished_before:
+        lines.append(f"    {held}")
     if summary.simulated:
         lines.insert(0, "  SIMULATED: the answers come from the embedded simulator; nothing was paid.")
     lines += _group_lines(summary, here)
@@ -157,13 +268,21 @@ def _group_line(group: FailureGroup, summary: Summary, width: int, here: PurePat
         at = f" at {summary.token_limit:,} tokens" if summary.token_limit else ""
         return f"{count}{at}     {_retry(group, summary, here)}"
     kind = group.error_type or ""
-    said = _SAID.get(kind, kind.replace("_", " "))
+    said = reason_words(kind)
     example = harmless(group.example)[:EXAMPLE_CHARS]
     reason = f"{count}  {said}" + (f": {example}" if example else "")
-    return f"{reason}   {_advice(group, summary, here)}".rstrip()
+    return f"{reason}   {advice(group, summary, here)}".rstrip()
 
 
-def _advice(group: FailureGroup, summary: Summary, here: PurePath) -> str:
+def reason_words(error_type: str) -> str:
+    """An `error_type` as people say it."""
+    return _SAID.get(error_type, error_type.replace("_", " "))
+
+
+def advice(group: FailureGroup, summary: Summary, here: PurePath) -> str:
+    """What helps rows that are not ok for one reason, or ""; `here` as for `summary_lines`."""
+    if group.outcome == Outcome.TRUNCATED:
+        return _retry(group, summary, here)
     if group.outcome == Outcome.INVALID:
         return "never sent: repair the rows" + ("" if _is_try(summary) else ", then run with --replace")
     kind = group.error_type or ""

@@ -75,6 +75,7 @@ class GroupCommit:
         self._bytes = 0
         self._first_at: float | None = None
         self._failure: StorageError | None = None
+        self._syncing_since: float | None = None
         self._is_stopping = False
         self._turn = anyio.Lock()
         self._begun = anyio.Event()  # something waits for the interval
@@ -99,6 +100,10 @@ class GroupCommit:
     def _begin(self) -> None:
         self._first_at = anyio.current_time()
         self._begun.set()
+
+    def syncing_s(self, now: float) -> float:
+        """For how long the present sync has been under way, on the clock of `anyio.current_time`; 0 when none is."""
+        return 0.0 if self._syncing_since is None else now - self._syncing_since
 
     async def run(self) -> None:
         """Commit whenever it is due, until `stop`; what is unsynced then is committed before it returns.
@@ -165,9 +170,13 @@ class GroupCommit:
             batch = [(journal, journal.mark()) for journal in self._dirty]
             self._dirty.clear()
             self._rearm()
-            failures = await self._offload(
-                partial(_sync_all, self._disk, [journal.fd for journal, _ in batch])
-            )
+            self._syncing_since = anyio.current_time()
+            try:
+                failures = await self._offload(
+                    partial(_sync_all, self._disk, [journal.fd for journal, _ in batch])
+                )
+            finally:
+                self._syncing_since = None
             self._settle(batch, failures)
             self._synced = ticket
 

@@ -7,11 +7,10 @@ is synced before this returns.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,16 +20,20 @@ import orjson
 from batcher.errors import BatcherError, Interrupted, StorageError
 from batcher.report import Standing
 from batcher.store.files import write_atomic
+from batcher.verbs.flow_account import FlowAccount
+from batcher.verbs.flow_lines import FlowLines
+from batcher.verbs.held import Load, Look, holder
 from batcher.verbs.interrupting import obeyed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from batcher.engine import Engine, Tally
     from batcher.policy import FlowState
     from batcher.store.events import Events
     from batcher.store.run_store import RunStore
+    from batcher.verbs.flow_lines import Line
 
 REFRESH_S = 0.2
 PROGRESS_FILE_EVERY_S = 2.0
@@ -63,11 +66,14 @@ class Silence:
 
 @dataclass(slots=True)
 class Board:
-    """Turns counters into standings, for the display and for ``progress.json``.
+    """Turns counters into standings, for the display and for ``progress.json``; keeps the flow control's account.
 
     Attributes:
         rows_before: rows that had their end when the session began.
         cost_before: what earlier sessions spent, None when unknown.
+        account: what held the run, for how long; the summary reads it when the session is over.
+        store_waits: what a worker waits for at the store ("disk" or "dataset"), or None.
+        is_syncing: whether answers wait for a sync that takes long.
     """
 
     tally: Tally
@@ -83,6 +89,40 @@ class Board:
     _points: deque[tuple[float, int]] = field(default_factory=deque)
     draining: bool = False
     not_ok_before: int = 0
+    account: FlowAccount = field(default_factory=FlowAccount)
+    store_waits: Callable[[], str | None] = lambda: None
+    is_syncing: Callable[[], bool] = lambda: False
+    _lines: FlowLines = field(default_factory=lambda: FlowLines(time.monotonic()))
+    _load: Load = field(default_factory=Load)
+    _refused: Counter[str] = field(default_factory=Counter)
+    _sent: int = 0
+
+    def look(self, now: float, *, late_s: float = 0.0) -> None:
+        """See what holds the run at this moment, and what changed since the last look.
+
+        Args:
+            now: on the clock of `anyio.current_time`.
+            late_s: by how much the sleep before this look was too long.
+        """
+        self._load.add(now, cpu_s=time.process_time(), late_s=late_s)
+        refused = Counter(self.flow.held)
+        held_by = holder(
+            Look(
+                said=self.flow.held_by(now),
+                refused=refused - self._refused,
+                sent=self.tally.attempts - self._sent,
+                in_flight=self.tally.in_flight,
+                window=self.flow.window,
+                store=self.store_waits(),
+                is_syncing=self.is_syncing(),
+                is_cpu_short=self._load.is_short,
+            )
+        )
+        self._refused, self._sent = refused, self.tally.attempts
+        state, changes = self.flow.state(now), self.flow.drain_events()
+        self.account.look(now, held_by=held_by, window=self.flow.window, state=state)
+        self.account.changed(changes)
+        self._tell(self._lines.changes(changes, state, now))
 
     def standing(self, now: float) -> Standing:
         """Where the run stands; `now` is on the clock of `anyio.current_time`."""
@@ -103,33 +143,42 @@ class Board:
             not_ok=self.not_ok_before + self.tally.rows - self.tally.outcomes_ok,
             in_flight=self.tally.in_flight,
             cost_usd=cost,
-            held_by=self.flow.held_by(now),
+            held_by=self.account.held_by,
             draining=self.draining,
+            flow=self.account.state,
+            ts=time.time(),
         )
 
     async def refresh(self, engine: Engine) -> None:
         """Show standings until cancelled; draining is whatever stopped the engine, a signal or an error."""
         self.display.begin(self.rows_total)
         written = -PROGRESS_FILE_EVERY_S
+        late_s = 0.0
         while True:
             now = anyio.current_time()
             self.draining = engine.is_running and engine.stopped_by is not None
+            self.look(now, late_s=late_s)
             standing = self.standing(now)
             self.display.show(standing)
             if now - written >= PROGRESS_FILE_EVERY_S:
                 self._write(standing)
                 self.touch()
                 written = now
+            asleep = anyio.current_time()
             await anyio.sleep(REFRESH_S)
+            late_s = max(0.0, anyio.current_time() - asleep - REFRESH_S)
 
     def finish(self) -> None:
-        self._write(self.standing(time.monotonic()))
+        now = time.monotonic()
+        self.look(now)
+        self._write(self.standing(now))
+        self._tell(self._lines.rest())
         self.display.end()
 
     def _write(self, standing: Standing) -> None:
         content = {
             **self.about,
-            "ts": time.time(),
+            "ts": standing.ts,
             "rows_done": standing.rows_done,
             "rows_total": standing.rows_total,
             "rate": standing.rate,
@@ -140,28 +189,29 @@ class Board:
             "outcomes": {str(outcome): rows for outcome, rows in self.tally.outcomes.items()},
             "sent": self.tally.attempts,
             "throttled": self.tally.throttled,
+            "flow": self.account.to_json(),
         }
-        self._tell_changes()
+        self._tell(self._sample(standing))
         try:
             _replace_unsynced(self.progress_file, orjson.dumps(content))
         except OSError:
             return  # a view; the run itself will meet the disk's trouble where it matters
 
-    def _tell_changes(self) -> None:
-        """What the flow control changed since the last time, with the clock of the wall."""
+    def _sample(self, standing: Standing) -> list[Line]:
+        return self._lines.sample(
+            self.account,
+            time.monotonic(),
+            rows=self.tally.rows,
+            throttled=self.tally.throttled,
+            in_flight=standing.in_flight,
+            window=self.flow.window,
+        )
+
+    def _tell(self, lines: Iterable[Line]) -> None:
+        """Write events, with the clock of the wall."""
         epoch = time.time() - time.monotonic()
-        for each in self.flow.drain_events():
-            self.events.tell(
-                each.part,
-                ts=epoch + each.at,
-                reason=each.reason,
-                old=_finite(each.old),
-                new=_finite(each.new),
-            )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+        for line in lines:
+            self.events.tell(line.name, ts=epoch + line.at, **line.facts)
 
 
 def _replace_unsynced(path: Path, content: bytes) -> None:
