@@ -83,7 +83,13 @@ class FlowState:
 
     @classmethod
     def from_settings(
-        cls, settings: FlowSettings, *, rng: random.Random, now: float, spent_usd: float = 0.0
+        cls,
+        settings: FlowSettings,
+        *,
+        rng: random.Random,
+        now: float,
+        spent_usd: float = 0.0,
+        further: Sequence[Part] = (),
     ) -> FlowState:
         """All parts, for a session that begins now.
 
@@ -92,11 +98,13 @@ class FlowState:
             rng: source of the jitter.
             now: on the clock that all later calls keep to.
             spent_usd: what earlier sessions of the run spent, ambiguous attempts at full price.
+            further: parts of the caller's, asked and told like the others.
 
         Raises:
             ValueError: a limit is out of its range.
         """
-        return cls(rng=rng, assembly=complete(settings, rng=rng, now=now, spent_usd=spent_usd))
+        made = complete(settings, rng=rng, now=now, spent_usd=spent_usd)
+        return cls(rng=rng, assembly=made, further=further)
 
     @property
     def in_flight(self) -> int:

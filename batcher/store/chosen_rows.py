@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batcher.ports import RowSource, Slice
+    from batcher.records import RowHistory
+    from batcher.store.history import ShardHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ class ChosenRows:
             if here:
                 yield _chosen(each, here, first_row + done)
                 done += len(here)
+
+
+def by_input_row(history: ShardHistory, row_indices: Sequence[int] | None) -> Callable[[int], RowHistory]:
+    """A shard's histories by the row of the input, where the shard counts chosen rows (None: it does not)."""
+    if row_indices is None:
+        return history.history
+    place_of = {row_index: place for place, row_index in enumerate(row_indices)}
+    return lambda row_index: history.history(place_of[row_index])
 
 
 def _chosen(slice_: Slice, positions: Sequence[int], first_row: int) -> ChosenSlice:

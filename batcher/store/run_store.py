@@ -23,6 +23,7 @@ from batcher.records import (
     ReopenRecord,
     ReuseRecord,
 )
+from batcher.store.chosen_rows import by_input_row
 from batcher.store.commit import GroupCommit
 from batcher.store.files import storage_errors
 from batcher.store.history import ShardHistory
@@ -35,7 +36,7 @@ from batcher.store.seal import seal_shard
 from batcher.store.shard_input import ShardCutter, ShardRows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         Outcome,
         ReplyRecord,
         Request,
-        RowHistory,
         VoidRecord,
     )
     from batcher.store.directory import RunDirectory
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from batcher.store.store_plan import StorePlan
 
 MOST_OPEN_SHARDS = 16
+LONG_SYNC_S = 0.1
+"""A sync takes a few ms on an SSD and up to 30 on a disk that turns."""
 
 
 class RunStore:
@@ -92,6 +94,7 @@ class RunStore:
         for seal in state.sealed.values():
             self._totals += Totals.from_json(seal.totals)
         self._to_seal = 0
+        self._is_asked = False
 
     # --- opening ---
 
@@ -138,6 +141,27 @@ class RunStore:
     # --- rows out ---
 
     async def next_rows(self) -> Sequence[InputRow] | None:
+        self._is_asked = True
+        try:
+            return await self._next_rows()
+        finally:
+            self._is_asked = False
+
+    def waits_for(self) -> str | None:
+        """What keeps the rows that somebody asks for: "disk" while shards wait to be sealed and no further one may be
+        opened, else "dataset"; None while nobody asks, or while only rows on their way would open one.
+        """
+        if not self._is_asked:
+            return None
+        if self._open_slots.statistics().tasks_waiting and not self._resumed:
+            return "disk" if self._to_seal else None
+        return "dataset"
+
+    def is_syncing(self) -> bool:
+        """Whether answers wait for a sync that takes long: only with strict durability does anybody wait for one."""
+        return self._plan.strict and self._commit.syncing_s(anyio.current_time()) >= LONG_SYNC_S
+
+    async def _next_rows(self) -> Sequence[InputRow] | None:
         while True:
             if self._reading is None:
                 shard = await self._next_shard()
@@ -177,8 +201,13 @@ class RunStore:
         taken = self._reuse.take(request.request_hash)
         if taken is None:
             return None
-        from_reuse = taken.run_id
-        return _reuse_record(request, from_reuse, taken.values)
+        return ReuseRecord(
+            request.row_index,
+            request.request_hash,
+            reused_from=taken.run_id,
+            values=taken.values,
+            custom_id=request.custom_id,
+        )
 
     # --- answers in ---
 
@@ -293,7 +322,7 @@ class RunStore:
                 input_path=self._directory.input(shard.number),
                 first_row=shard.first_row,
                 rows=shard.rows,
-                history=_by_input_row(history, plan.row_indices),
+                history=by_input_row(history, plan.row_indices),
                 row_indices=plan.row_indices,
                 settle=plan.settle,
                 schema=plan.schema,
@@ -367,20 +396,3 @@ class RunStore:
         """The sealed parts in row order."""
         order = sorted(self._state.sealed, key=lambda number: self._state.opened[number].first_row)
         return [self._directory.part(number) for number in order]
-
-
-def _by_input_row(history: ShardHistory, row_indices: Sequence[int] | None) -> Callable[[int], RowHistory]:
-    if row_indices is None:
-        return history.history
-    place_of = {row_index: place for place, row_index in enumerate(row_indices)}
-    return lambda row_index: history.history(place_of[row_index])
-
-
-def _reuse_record(request: Request, run_id: str, values: Mapping[str, object]) -> ReuseRecord:
-    return ReuseRecord(
-        request.row_index,
-        request.request_hash,
-        reused_from=run_id,
-        values=values,
-        custom_id=request.custom_id,
-    )

@@ -97,7 +97,13 @@ def _flow(session: Session, *, rng: random.Random, spent_usd: float) -> FlowStat
     settings = flow_settings(
         job, most_concurrency=most, input_format=session.round.shape.format, started=session.started
     )
-    return FlowState.from_settings(settings, rng=rng, now=anyio.current_time(), spent_usd=spent_usd)
+    return FlowState.from_settings(
+        settings,
+        rng=rng,
+        now=anyio.current_time(),
+        spent_usd=spent_usd,
+        further=[session.account.latencies],
+    )
 
 
 async def _at_work(  # noqa: PLR0917 - the parts of one session
@@ -126,7 +132,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         wall=time.time,
         timeout_s=job.endpoint.timeout_s,
     )
-    board = _board(session, flow)
+    board = _board(session, flow, store)
 
     def stop(why: BaseException) -> None:
         engine.stop(why)
@@ -159,7 +165,7 @@ def run_loop(main: Callable[[], object]) -> None:
     anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})  # type: ignore[arg-type]
 
 
-def _board(session: Session, flow: FlowState) -> Board:
+def _board(session: Session, flow: FlowState, store: RunStore) -> Board:
     round_, state = session.round, session.state
     sealed_ok = sum(_outcomes(seal.totals).get("ok", 0) for seal in state.sealed.values())
     costs = [cost for seal in state.sealed.values() if isinstance(cost := seal.totals.get("cost_usd"), float)]
@@ -174,6 +180,9 @@ def _board(session: Session, flow: FlowState) -> Board:
         touch=lambda: round_.lock.touch(now=time.time()),
         cost_before=sum(costs) if costs else 0.0,
         not_ok_before=state.sealed_rows - sealed_ok,
+        account=session.account,
+        store_waits=store.waits_for,
+        is_syncing=store.is_syncing,
         about={
             "run_id": round_.facts.run_id,
             "session": session.number,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from batcher import __version__
 from batcher.engine import Tally
-from batcher.errors import BatcherError, StorageError
+from batcher.errors import BatcherError, LimitReached, StorageError
 from batcher.store.ballast import Ballast
 from batcher.store.events import Events
 from batcher.store.footer import FileFacts
@@ -212,6 +212,7 @@ def _base_summary(session: Session) -> Summary:
             "possibly_paid": tuple(sorted(set(state.possibly_paid))),
             "damaged": session.recovery.damaged,
             "token_limit": token_limit(session.round.job),
+            "flow": session.account.to_json(),
         },
     )
 
@@ -228,7 +229,12 @@ def _stopped(session: Session, error: BatcherError) -> Summary:
         rows_done=session.state.sealed_rows + session.recovery.answered + session.tally.rows,
     )
     Events(session.round.site.directory.events).tell(
-        "stop", ts=time.time(), session=session.number, exit_code=error.exit_code, reason=error.exit_reason
+        "stop",
+        ts=time.time(),
+        session=session.number,
+        exit_code=error.exit_code,
+        reason=error.exit_reason,
+        limit=session.account.limit_reached if isinstance(error, LimitReached) else None,
     )
     stop = Stop(session.number, error.exit_code, reason=error.exit_reason, summary=summary.to_json())
     try:

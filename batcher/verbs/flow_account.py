@@ -82,6 +82,13 @@ class FlowAccount:
         """The flow control's own words at the last look."""
         return self._state
 
+    @property
+    def limit_reached(self) -> str | None:
+        """Which of the user's limits can have stopped the run: "deadline" or "budget"; None without one."""
+        if _number(self._state, "deadline", "left_s") == 0.0:
+            return "deadline"
+        return "budget" if "budget" in self._state else None
+
     def to_json(self) -> dict[str, object]:
         """Everything, for `progress.json` and the summary; {} when the flow control never began."""
         if self._at is None:

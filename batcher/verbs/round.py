@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from batcher.verbs.flow_account import FlowAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,3 +83,4 @@ class Session:
     reuse: ReuseIndex | None
     ballast: Ballast
     check: Callable[[], None]
+    account: FlowAccount = field(default_factory=FlowAccount)
