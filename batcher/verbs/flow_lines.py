@@ -1,7 +1,7 @@
 """Which lines about the flow control go into `events.jsonl`, and when. Pure: the file is somebody else's.
 
-- `sample`: where everything stands, every 10 s in the first hour, then every 1/360 of the time that the run has
-  lasted: 360 points for an hour, some 1,500 for a day, 2,200 for a week.
+- `sample`: where everything stands, every 2 s in the first 6 minutes, then every 1/180 of the time that the session
+  has lasted: 30 points for a minute, some 600 for an hour, 1,200 for a day, 1,500 for a week.
 - changes: at once; further changes of one kind (part and reason) within a sample's interval are told as one at its
   end, the old value of the first and the new value of the last, with their number (`times`).
 - what the flow control only says as a state becomes a change here: the gate opens again, a probe failed.
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from batcher.policy import FlowEvent
     from batcher.verbs.flow_account import FlowAccount
 
-SAMPLE_EVERY_S: Final = 10.0
-SAMPLES_PER_SPAN: Final = 360
+SAMPLE_EVERY_S: Final = 2.0
+SAMPLES_PER_SPAN: Final = 180
 
 Fact = str | int | float | None
 

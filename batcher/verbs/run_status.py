@@ -27,8 +27,10 @@ class RunStatus:
         verb: of the session that works or worked last.
         pid, host: of the process that has the run, or had it last.
         started_at, ended_at: of the last session; last_sign_at: of its process. Seconds since the epoch.
+        seen_at: when the process wrote of itself, seconds since the epoch; None when it did not.
         rows_done: exact for a run that is finished or stopped, up to 2 s old otherwise.
         rate: rows per second; like `held_by` only while it is running.
+        flow: where its flow control stands or stood, as in `progress.json`; {} when unknown.
         cost_usd: over all sessions, what a crashed one had not told left out; None when no price is known.
         in_flight: requests that were out when it was seen; after a crash they may have been paid for.
         possibly_paid: (session, row_index) whose answer an interruption may have lost, as found by later sessions.
@@ -53,10 +55,12 @@ class RunStatus:
     started_at: float | None = None
     ended_at: float | None = None
     last_sign_at: float | None = None
+    seen_at: float | None = None
     rows_done: int = 0
     rows_total: int | None = None
     rate: float | None = None
     held_by: str | None = None
+    flow: Mapping[str, object] = field(default_factory=dict)
     in_flight: int | None = None
     not_ok: int = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)

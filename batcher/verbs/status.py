@@ -235,6 +235,8 @@ def _with_progress(found: RunStatus, progress: Mapping[str, object], state: RunS
         rows_total=_integer(progress.get("rows_total")) or found.rows_total,
         rate=_number(progress.get("rate")) if is_running else None,
         held_by=_text(progress.get("held_by")) if is_running else None,
+        flow=_mapping(progress.get("flow")),
+        seen_at=_number(progress.get("ts")),
         in_flight=_integer(progress.get("in_flight")),
         not_ok=not_ok if not_ok is not None else totals.rows - totals.outcomes.get("ok", 0),
         cost_usd=_larger(found.cost_usd, _number(progress.get("cost_usd"))),
@@ -267,6 +269,7 @@ def _finished(found: RunStatus, seen: _Seen) -> RunStatus:
         not_ok=totals.rows - totals.outcomes.get("ok", 0),
         outcomes=dict(totals.outcomes),
         cost_usd=totals.cost_usd,
+        flow=_mapping(published.summary.get("flow")),
         exit_code=published.exit_code,
         ended_at=ended_at if ended_at is not None else seen.directory.manifest.stat().st_mtime,
         problem=_missing_output(seen),
@@ -368,6 +371,10 @@ def _integer(value: object) -> int | None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batcher.report.wording import duration, money
+from batcher.report.wording import duration, flow_words, held_line, held_words, money
 from batcher.verbs.run_status import Life
 
 if TYPE_CHECKING:
@@ -73,12 +73,13 @@ def _numbers(run: RunStatus) -> list[str]:
     if run.not_ok:
         words.append(f"not ok {run.not_ok:,}")
     if run.held_by:
-        words.append(f"held by: {run.held_by}")
+        words.append(f"held by: {held_words(run.held_by, run.flow, at=run.seen_at or 0.0)}")
     return words
 
 
 def _details(run: RunStatus, now: float) -> list[str]:
     lines = [" · ".join(_session(run, now))] if run.life is not Life.UNREADABLE else []
+    lines += _flow(run, now)
     if run.problem is not None:
         lines.append(f"problem: {run.problem}")
     if run.message is not None:
@@ -98,6 +99,15 @@ def _details(run: RunStatus, now: float) -> list[str]:
     if run.hint is not None:
         lines.append(f"next: {run.hint}")
     return [line for line in lines if line]
+
+
+def _flow(run: RunStatus, now: float) -> list[str]:
+    """Window, pace and limits of a run at work, and what held it so far; what held one that ended."""
+    lines = [" · ".join(flow_words(run.flow))] if run.life is Life.RUNNING else []
+    until = now if run.life is Life.RUNNING else run.ended_at or run.seen_at
+    if run.started_at is not None and until is not None:
+        lines.append(held_line(run.flow, elapsed_s=max(0.0, until - run.started_at)) or "")
+    return lines
 
 
 def _session(run: RunStatus, now: float) -> list[str]:

@@ -134,18 +134,31 @@ def test_a_session_at_work_is_shown_with_rate_and_what_holds_it(at: Simulator, t
     said |= {
         "rows_done": 12,
         "rate": 3.0,
-        "held_by": "rate limit",
+        "held_by": "endpoint down",
         "not_ok": 1,
         "cost_usd": 0.25,
         "in_flight": 4,
+        "flow": said["flow"]
+        | {"breaker": {"open": True, "next_probe_s": 4.0}, "held_s": {"endpoint down": 40.0}},
     }
     directory.progress.write_text(json.dumps(said))
     with RunLock.acquire(directory.lock, pid=os.getpid(), host="here", now=time.time()):
         found = only(status(tmp_path))
-    assert (found.rows_done, found.rate, found.held_by, found.in_flight) == (12, 3.0, "rate limit", 4)
-    assert "12/30 rows (40%)  3.0 rows/s  ETA 6.0 s  $0.25  not ok 1  held by: rate limit" in text_of(
-        found, tmp_path
+    assert (found.rows_done, found.rate, found.held_by, found.in_flight) == (12, 3.0, "endpoint down", 4)
+    lines = text_of(found, tmp_path).splitlines()
+    assert lines[0].endswith(
+        "12/30 rows (40%)  3.0 rows/s  ETA 6.0 s  $0.25  not ok 1  held by: endpoint down, next probe in 4.0 s"
     )
+    assert "    window 4 (pinned), 0 in flight" in lines
+    assert "    held: endpoint down 40 s" in lines
+    assert found.to_json()["flow"] == said["flow"]
+
+
+def test_what_held_a_run_is_told_of_one_that_ended_too(at: Simulator, tmp_path: Path) -> None:
+    carry_out(at, write_rows(tmp_path / "in.jsonl", texts(7)), tmp_path / "out.parquet")
+    found = only(status(tmp_path))
+    assert found.flow["window"] == {"limit": 4, "most": 4, "in_flight": 0, "mode": "pinned"}
+    assert "window 4" not in text_of(found, tmp_path), "how a run stood that is over is for --json"
 
 
 def test_progress_of_another_session_is_not_believed(at: Simulator, tmp_path: Path) -> None:
