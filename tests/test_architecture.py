@@ -43,6 +43,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "httptools": frozenset({"endpoint"}),
     "httpx": frozenset({"endpoint"}),
     "jinja2": frozenset({"chat"}),
+    "jsonschema_rs": frozenset({"chat"}),
     "orjson": frozenset(MAY_IMPORT) - SHARED,
     "pyarrow": frozenset({"dataset", "store", "ports", "verbs"}),
     "pydantic": frozenset({"job"}),

@@ -12,12 +12,10 @@ paid for.
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
-import orjson
-
 from batcher.chat.gateway_cost import cost_in_usage
+from batcher.chat.json_text import json_text
 from batcher.records import Answer, Usage
 
 MAX_TOKENS_BELIEVED = 100_000_000
@@ -57,11 +55,11 @@ def answer_of(completion: dict[str, Any]) -> Read:
         reasoning=reasoning,
         refusal=refusal,
         tool_calls=tool_calls,
-        choices_json=_json_text(choices[:chosen] + choices[chosen + 1 :])
+        choices_json=json_text(choices[:chosen] + choices[chosen + 1 :])
         if len(choices) > 1 and chosen is not None
         else None,
         usage=usage_of(raw_usage, odd),
-        usage_json=None if raw_usage is None else _json_text(raw_usage),
+        usage_json=None if raw_usage is None else json_text(raw_usage),
     )
     return Read(answer, chosen is not None, odd)
 
@@ -144,11 +142,11 @@ def _text(value: object, word: str, odd: list[str]) -> str | None:
     if value is None or isinstance(value, str):
         return value
     odd.append(word)
-    return _json_text(value)
+    return json_text(value)
 
 
 def _scalar_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else _json_text(value)
+    return value if value is None or isinstance(value, str) else json_text(value)
 
 
 def _tool_calls(message: dict[str, Any], odd: list[str]) -> str | None:
@@ -156,23 +154,12 @@ def _tool_calls(message: dict[str, Any], odd: list[str]) -> str | None:
     if calls:
         if not isinstance(calls, list):
             odd.append("tool_calls_not_a_list")
-        return _json_text(calls)
+        return json_text(calls)
     legacy = message.get("function_call")  # OpenAI before tools, still sent by some servers
     if isinstance(legacy, dict) and legacy:
         odd.append("function_call_legacy")
-        return _json_text([{"type": "function", "function": legacy}])
+        return json_text([{"type": "function", "function": legacy}])
     return None
-
-
-def _json_text(value: object) -> str | None:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # an integer beyond 64 bits, or nested deeper than orjson writes: both were read
-        pass
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except (ValueError, RecursionError):
-        return None
 
 
 def usage_of(usage: object, odd: list[str]) -> Usage:

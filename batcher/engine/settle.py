@@ -8,6 +8,8 @@ that the engine used. Rules, in this order:
 3. Without an answer, the row's end record speaks, with the bytes of the last reply kept beside it.
 4. A reply that no retry can mend ends the row even if the end record was lost in a crash.
 5. Otherwise the row is not done.
+
+An answer that does not satisfy the job's contract is none (`judging`); what it said is kept beside the failure.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from batcher.chat.labels import label_values
 from batcher.chat.reading import read
+from batcher.engine.judging import NO_TERMS, SCHEMA_MISMATCH, Terms
 from batcher.policy import Action, Context, Paid, classify
-from batcher.records import CostSource, EndRecord, Outcome
+from batcher.records import Answer, CostSource, EndRecord, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from batcher.chat.contract import Fit
     from batcher.policy import Verdict
-    from batcher.records import Answer, Price, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory
+    from batcher.records import Price, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory
 
 _Number = TypeVar("_Number", int, float)
 
@@ -42,6 +45,11 @@ class _Judged:
     record: ReplyRecord
     reading: Reading | None
     verdict: Verdict
+    fit: Fit
+
+
+def no_columns(_: object) -> Mapping[str, object]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Settler:
     Attributes:
         run_id: the run that buys the answers.
         price: what a reply cost and who says so, or None where nobody knows.
-        labels: label -> allowed values; each becomes a column.
+        terms: what answers must be.
+        expand: the columns of a validated value.
         tags: tag -> value; each becomes a column ``tag_NAME``.
         keep_raw: keep the whole reply of rows that are ``ok`` too.
         tool_calls: the output has a column for them.
@@ -59,7 +68,8 @@ class Settler:
 
     run_id: str
     price: Price
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    terms: Terms = NO_TERMS
+    expand: Callable[[object], Mapping[str, object]] = no_columns
     tags: Mapping[str, str] = field(default_factory=dict)
     keep_raw: bool = False
     tool_calls: bool = False
@@ -67,7 +77,7 @@ class Settler:
     def __call__(self, history: RowHistory) -> SettledRow | None:
         if history.reuse is not None:
             return self._reused(history.reuse)
-        judged = [judge(record) for record in history.replies]
+        judged = self._judged(history.replies)
         final = next((each for each in judged if each.verdict.action is Action.KEEP), None)
         if final is not None:
             return self._answered(history, judged, final)
@@ -76,13 +86,20 @@ class Settler:
         dead = next((each for each in judged if each.verdict.action is Action.FAIL), None)
         return self._ended(history, judged, _end_of(dead)) if dead is not None else None
 
+    def _judged(self, replies: Sequence[ReplyRecord]) -> list[_Judged]:
+        judged: list[_Judged] = []
+        mismatches = 0
+        for record in replies:
+            judged.append(judge(record, self.terms, mismatches=mismatches))
+            mismatches += judged[-1].verdict.rule == SCHEMA_MISMATCH
+        return judged
+
     def _row_values(self, row_index: int, custom_id: str | None) -> dict[str, object]:
         values: dict[str, object] = {f"tag_{name}": value for name, value in self.tags.items()}
         values |= {"row_index": row_index, "run_id": self.run_id, "custom_id": custom_id}
         return values
 
     def _reused(self, reuse: ReuseRecord) -> SettledRow:
-        completion = reuse.values.get("completion")
         values = dict(reuse.values)
         values |= self._row_values(reuse.row_index, reuse.custom_id)
         values |= {
@@ -94,13 +111,31 @@ class Settler:
             "billed_completion_tokens": 0,
             "cost_usd": 0.0,
         }
-        values |= label_values(completion if isinstance(completion, str) else None, self.labels)
-        return SettledRow(Outcome(str(reuse.values["outcome"])), values)
+        return self._refitted(values)
+
+    def _refitted(self, values: dict[str, object]) -> SettledRow:
+        """An answer taken over, held against this run's contract: what another run published may have had none."""
+        outcome = Outcome(str(values["outcome"]))
+        completion, tool_calls = values.get("completion"), values.get("tool_calls")
+        answer = Answer(
+            completion=completion if isinstance(completion, str) else None,
+            tool_calls=tool_calls if isinstance(tool_calls, str) else None,
+        )
+        fit = self.terms.contract.fit(answer)
+        if fit.problem is None:
+            values |= self._fitted(fit)
+        elif outcome is Outcome.OK:
+            outcome = Outcome.FAILED
+            values |= {"error_type": SCHEMA_MISMATCH, "error_message": fit.problem, "outcome": outcome.value}
+        return SettledRow(outcome, values)
+
+    def _fitted(self, fit: Fit) -> dict[str, object]:
+        return {"parsed": fit.parsed, **self.expand(fit.value)}
 
     def _answered(self, history: RowHistory, judged: Sequence[_Judged], final: _Judged) -> SettledRow:
         record, reading, verdict = final.record, final.reading, final.verdict
         outcome = verdict.outcome or Outcome.OK
-        warnings = list(reading.warnings) if reading is not None else []
+        warnings = [*(reading.warnings if reading is not None else ()), *final.fit.warnings]
         if history.open_intents:
             warnings.append("possibly_paid_before")
         last = judged[-1].record
@@ -120,7 +155,7 @@ class Settler:
         values |= self._bill(judged)
         if reading is not None and reading.answer is not None:
             values |= _answer_values(reading.answer)
-            values |= label_values(reading.answer.completion, self.labels)
+            values |= self._fitted(final.fit)
         if self.keep_raw or outcome is not Outcome.OK or not self._has_a_place(values):
             values["response_json"] = _text(record.reply.body)
         return SettledRow(outcome, values)
@@ -185,12 +220,14 @@ class Settler:
         }
 
 
-def judge(record: ReplyRecord) -> _Judged:
-    """Read and classify a journalled reply, as the engine did when it arrived."""
+def judge(record: ReplyRecord, terms: Terms = NO_TERMS, *, mismatches: int = 0) -> _Judged:
+    """Read and classify a journalled reply, as the engine did when it arrived; the arguments as of `Terms.judge`."""
     reply = record.reply
     reading = read(reply) if reply.status is not None else None
     context = Context(successes=0, own_model=False, now=reply.received_at)
-    return _Judged(record, reading, classify(reply, reading, context))
+    return _Judged(
+        record, reading, *terms.judge(classify(reply, reading, context), reading, mismatches=mismatches)
+    )
 
 
 def _end_of(dead: _Judged) -> EndRecord:

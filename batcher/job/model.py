@@ -91,6 +91,13 @@ def text_or_texts(value: object) -> object:
     return value
 
 
+def times_again(value: object) -> object:
+    """`reask`: once or not at all, as a number or a truth value."""
+    if value not in {0, 1} or not isinstance(value, int):
+        raise ValueError("must be 0 or 1 (or false, true)")
+    return int(value)
+
+
 def variable_name(name: str) -> str:
     """The name of an environment variable, or "" for no key. What looks like a key is never quoted back."""
     if name == "" or (VARIABLE_NAME.match(name) and not LOOKS_LIKE_KEY.match(name)):
@@ -194,6 +201,7 @@ class RequestTable(Table):
     Attributes:
         system: Jinja2 over the row's columns, as `prompt`.
         prompt: None means that rows bring a prompt or messages column, or are OpenAI Batch lines.
+        reask: how often a row is asked again whose answer does not satisfy the schema; 0 or 1.
         response_format: as sent; a file that was named is already read.
         tool_choice: a word or a table.
     """
@@ -212,7 +220,7 @@ class RequestTable(Table):
     stop: Annotated[Any, BeforeValidator(text_or_texts)] = None
     n: Count | None = None
     stream: StrictBool = False
-    reask: StrictBool = False
+    reask: Annotated[int, BeforeValidator(times_again)] = 0
     dedupe: StrictBool = False
     response_format: Annotated[dict[str, Free], Field()] | None = None
     tools: Annotated[tuple[Annotated[Any, AfterValidator(tool)], ...], Field(strict=False)] | None = None
@@ -290,12 +298,16 @@ class LimitsTable(Table):
 
 
 class OutputTable(Table):
-    """Where the Parquet file goes (absolute) and what it holds beside the columns that always stand there."""
+    """Where the Parquet file goes (absolute) and what it holds beside the columns that always stand there.
+
+    Attributes:
+        expand: a typed column for each property of the answer's schema.
+    """
 
     path: Line
     prefix: Annotated[StrictStr, AfterValidator(one_line)] | None = None
     keep_raw: StrictBool = False
-    expand: StrictBool = False
+    expand: StrictBool = True
     report: None = None
 
 

@@ -27,9 +27,10 @@ def array_of(cells: Sequence[object], kind: pa.DataType, *, name: str, saturates
     """Cells of one column as an Arrow array.
 
     Args:
-        cells: str for text; int for integers; int or float for numbers (not finite becomes null) and for
-            timestamps (seconds since the epoch, rounded to microseconds); None is null.
-        kind: string, large_string, an integer, a float or timestamp[us].
+        cells: str for text; int for integers; bool for bool; int or float for numbers (not finite becomes
+            null) and for timestamps (seconds since the epoch, rounded to microseconds); for a list or struct
+            what it holds, converted already; None is null.
+        kind: string, large_string, an integer, a float, bool, timestamp[us], a list or a struct.
         name: for the message.
         saturates: an integer beyond the type becomes the type's bound.
 
@@ -40,6 +41,8 @@ def array_of(cells: Sequence[object], kind: pa.DataType, *, name: str, saturates
         return _text(_checked(cells, str, name), kind)
     if pa.types.is_integer(kind):
         return _integers(_checked(cells, int, name), kind, name=name, saturates=saturates)
+    if pa.types.is_boolean(kind) or pa.types.is_nested(kind):
+        return _exactly(cells, kind, name)
     numbers = _numbers(cells, name)
     if pa.types.is_timestamp(kind):
         return pa.array([_microseconds(each) for each in numbers], type=kind)
@@ -75,6 +78,14 @@ def _checked(cells: Sequence[object], wanted: type, name: str) -> Sequence[objec
                 f"found {type(cell).__name__}"
             )
     return cells
+
+
+def _exactly(cells: Sequence[object], kind: pa.DataType, name: str) -> pa.Array:
+    """Truth values, lists and structs, as pyarrow takes them."""
+    try:
+        return pa.array(cells, type=kind)
+    except (pa.ArrowException, TypeError) as err:
+        raise CellError(f"column {name!r}: a value is not of type {kind}") from err
 
 
 def _text(cells: Sequence[object], kind: pa.DataType) -> pa.Array:

@@ -11,7 +11,8 @@ Rules:
 2. A feature's columns exist when the job uses it, decided before anything is sent. ``reasoning`` and
    ``refusal`` exist by default, because any model may send them and text that was paid for must have a place;
    ``tool_calls`` when tools are given, ``choices_json`` when ``n > 1``, and both for batch lines, whose
-   bodies may ask for either.
+   bodies may ask for either; ``parsed`` and a column per property where the job gives a schema
+   (`property_columns` makes types of it).
 3. A clash with an input column is an error that shows the prefix line to add. An input column named
    ``custom_id`` that is itself the row's id is no clash: the bookkeeping column of that name carries it, as
    text.
@@ -22,7 +23,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ from batcher.store.pandas_words import pandas_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from batcher.store.property_columns import PropertyColumn
 
 NAME_KEY = b"batcher.name"
 ROLE_KEY = b"batcher.role"
@@ -88,7 +91,7 @@ class Column:
 
 
 _TAGS = Column("tag_*", _TEXT, "from [tags] of the job", feature="tags", repeats=True)
-_LABELS = Column("*", _TEXT, "label; null where the answer does not fit", Role.OUTPUT, "labels", repeats=True)
+_PROPERTIES = Column("*", _TEXT, "of the answer; null where it does not fit", Role.OUTPUT, "properties")
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
@@ -138,9 +141,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("choices_json", _LONG_TEXT, "further completions of n > 1, as JSON", Role.OUTPUT, "choices"),
     Column("parsed", _LONG_TEXT, "the validated JSON of the answer", Role.OUTPUT, "parsed"),
     Column("completion", _LONG_TEXT, "choices[0].message.content", Role.OUTPUT),
-    _LABELS,
+    _PROPERTIES,
 )
 # fmt: on
+
+
+OWN_NAMES = frozenset(column.name for column in COLUMNS if column.name[-1] != "*")
+"""Names that no column of a property may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ class Features:
         custom_id: rows have an id of their own (``id_column`` or batch lines).
         id_column: name of the input column that holds it; None means ``custom_id``, as in batch lines.
         tags: tag -> value, one constant column each.
-        labels: one text column each, last.
+        properties: labels, or what the answer's schema names: a typed column each, last.
     """
 
     custom_id: bool = False
@@ -163,21 +170,20 @@ class Features:
     tool_calls: bool = False
     choices: bool = False
     parsed: bool = False
-    labels: tuple[str, ...] = ()
+    properties: tuple[PropertyColumn, ...] = ()
 
     def columns(self) -> Iterable[Column]:
         """Our columns of such a job, in order."""
         for column in COLUMNS:
             if column is _TAGS:
-                yield from (_named(column, f"tag_{tag}") for tag in self.tags)
-            elif column is _LABELS:
-                yield from (_named(column, label) for label in self.labels)
+                yield from (replace(column, name=f"tag_{tag}") for tag in self.tags)
+            elif column is _PROPERTIES:
+                yield from (
+                    replace(column, name=each.name, type=each.kind.type, repeats=each.kind.repeats)
+                    for each in self.properties
+                )
             elif column.feature is None or getattr(self, column.feature):
                 yield column
-
-
-def _named(pattern: Column, name: str) -> Column:
-    return Column(name, pattern.type, pattern.meaning, pattern.role, pattern.feature, repeats=pattern.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +300,7 @@ def _refuse_repeated_labels(columns: Sequence[Column]) -> None:
         names = ", ".join(repeated)
         raise JobError(
             f"two output columns would be named {names}",
-            hint="give the label or tag in the job file another name",
+            hint="give the label, tag or schema property in the job file another name",
         )
 
 

@@ -78,6 +78,8 @@ def _described(each: pa.Field, *, never_null: bool, ours: bool) -> dict[str, obj
     if kind in _INTEGERS:
         pandas_type = _INTEGERS[kind].lower()
         numpy_type = pandas_type if never_null else _INTEGERS[kind]
+    elif pa.types.is_boolean(kind) and ours:
+        pandas_type, numpy_type = "bool", "boolean"
     elif pa.types.is_float64(kind):
         pandas_type, numpy_type = "float64", "Float64" if ours else "float64"
     elif pa.types.is_timestamp(kind) and kind.tz:

@@ -111,8 +111,11 @@ def _check(wish: RetryWish) -> None:
 def _check_columns(job: Job, facts: RunFacts) -> None:
     """The changed job writes the columns that the file has. Raises JobError."""
     shape = _shape_of(facts)
-    before = output_schema(job_from_table(facts.job), shape).arrow.names
-    changed = sorted(set(before) ^ set(output_schema(job, shape).arrow.names))
+    before, after = (
+        {(each.name, str(each.type)) for each in output_schema(which, shape).arrow}
+        for which in (job_from_table(facts.job), job)
+    )
+    changed = sorted({name for name, _ in before ^ after})
     if changed:
         raise JobError(
             f"a retry keeps the columns of its file; these settings would change: {', '.join(changed)}",

@@ -84,12 +84,13 @@ def run(job: Job, options: RunOptions) -> Summary:
 
 
 def _with_columns_of(facts: RunFacts, job: Job, options: RunOptions) -> Job:
-    """The job with the tags and the prefix that the run began with: its sealed parts have those columns already."""
+    """The job with the tags and the columns that the run began with: its sealed parts have those already."""
     began = job_from_table(facts.job)
-    if began.tags == job.tags and began.output.prefix == job.output.prefix:
+    kept = {"prefix": began.output.prefix, "expand": began.output.expand}
+    output = job.output.model_copy(update=kept)
+    if began.tags == job.tags and output == job.output:
         return job
-    options.display.say("  [tags] and [output] prefix stay as they were when this run began")
-    output = job.output.model_copy(update={"prefix": began.output.prefix})
+    options.display.say("  [tags] and [output] prefix and expand stay as they were when this run began")
     return replace(job, tags=began.tags, output=output)
 
 

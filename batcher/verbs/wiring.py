@@ -16,6 +16,7 @@ from batcher.cost.prices import PriceTable, Rates
 from batcher.engine.settle import Settler
 from batcher.job import fingerprint
 from batcher.store.columns import Features, OutputSchema
+from batcher.verbs.answering import expansion, has_parsed, terms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,10 +58,8 @@ def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bo
     """
     if shape.rows == 0 and not shape.schema.names:
         return NoRows()
-    params = dict(job.request.parameters())
+    params = _params(job)
     model = params.pop("model", None)
-    if job.labels:
-        params["response_format"] = response_format(job.labels)
     return RequestBuilder(
         RequestSpec(
             model=cast("str | None", model),
@@ -76,6 +75,14 @@ def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bo
             columns=tuple(shape.schema.names),
         )
     )
+
+
+def _params(job: Job) -> dict[str, object]:
+    """Body keys beside `messages`, as they are sent."""
+    params = dict(job.request.parameters())
+    if job.labels:
+        params["response_format"] = response_format(job.labels)
+    return params
 
 
 def job_mark(job: Job, scan: Scan, *, identity: str, simulated: bool) -> Fingerprint:
@@ -105,7 +112,8 @@ def output_schema(job: Job, shape: InputShape) -> OutputSchema:
         tags=dict(job.tags),
         tool_calls=is_batch or job.request.tools is not None,
         choices=is_batch or (job.request.n or 1) > 1,
-        labels=tuple(job.labels),
+        parsed=has_parsed(job),
+        properties=expansion(job).columns,
     )
     return OutputSchema.build(shape.schema, features=features, prefix=job.output.prefix or "")
 
@@ -143,7 +151,8 @@ def settler(job: Job, *, run_id: str) -> Settler:
     return Settler(
         run_id=run_id,
         price=price_book(job),
-        labels=job.labels,
+        terms=terms(job),
+        expand=expansion(job),
         tags=job.tags,
         keep_raw=job.output.keep_raw,
         tool_calls=job.request.tools is not None,

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 from engine_world import Step, completion, error, lost, ok
 
+from batcher.chat.contracts import contract_of
+from batcher.engine.judging import Terms
 from batcher.engine.settle import SettledRow, Settler
 from batcher.records import (
     Cost,
@@ -30,6 +32,13 @@ def price(asked: str | None, answered: str | None, usage: Usage) -> Cost | None:
 
 
 SETTLE = Settler(run_id="run-1", price=price)
+
+
+def labelling(reask: int = 0) -> Settler:
+    """Settles rows that are to be labelled good or bad."""
+    labels = {"mood": ("good", "bad")}
+    contract = contract_of(labels=labels, response_format=None, tools=None, tool_choice=None)
+    return replace(SETTLE, terms=Terms(contract, reask), expand=lambda value: dict(value or {}))  # type: ignore[call-overload]
 
 
 def kept(step: Step, attempts: int = 1, paid: int = 1, *, latency_ms: float = 5.0) -> ReplyRecord:
@@ -84,10 +93,61 @@ def test_an_answer_taken_over_is_the_rows_answer_and_cost_this_run_nothing() -> 
 
 
 def test_labels_of_an_answer_taken_over_follow_this_runs_labels() -> None:
-    settle = Settler(run_id="run-1", price=price, labels={"mood": ("good", "bad")})
+    settle = labelling()
     values = {"outcome": "ok", "completion": '{"mood": "good"}'}
     row = settled(reuse=ReuseRecord(0, "hash", "run-0", values), settle=settle)
     assert row.values["mood"] == "good"
+
+
+def test_an_answer_taken_over_that_is_no_label_is_a_failure_and_still_costs_nothing() -> None:
+    values = {"outcome": "ok", "completion": '{"mood": "so so"}', "cost_usd": 1.0}
+    row = settled(reuse=ReuseRecord(0, "hash", "run-0", values), settle=labelling())
+    assert (row.outcome, row.values["error_type"], row.values["cost_usd"]) == (
+        Outcome.FAILED,
+        "schema_mismatch",
+        0.0,
+    )
+    assert "mood" not in row.values
+
+
+# 1a. What answers must be
+
+GOOD, BAD = '{"mood": "good"}', '{"mood": "so so"}'
+
+
+def test_an_answer_that_is_no_label_fails_and_keeps_what_was_said_and_paid() -> None:
+    row = settled(kept(ok(text=BAD)), settle=labelling())
+    assert (row.outcome, row.values["outcome"]) == (Outcome.FAILED, "failed")
+    assert row.values["error_type"] == "schema_mismatch"
+    assert "/mood" in str(row.values["error_message"])
+    assert row.values["completion"] == BAD
+    assert json.loads(str(row.values["response_json"]))["id"] == "c-1"
+    assert "mood" not in row.values
+    assert (row.values["billed_prompt_tokens"], row.values["paid_attempts"]) == (7, 1)
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_cut_or_refused_answer_is_not_held_against_the_schema(finish: str) -> None:
+    row = settled(kept(ok(text='{"mood": "go', finish=finish)), settle=labelling(1))
+    assert row.outcome in {Outcome.TRUNCATED, Outcome.REFUSED}
+    assert row.values["error_type"] == row.values["outcome"]
+
+
+def test_a_row_that_may_be_asked_again_is_not_done() -> None:
+    assert labelling(1)(RowHistory(0, (kept(ok(text=BAD)),))) is None
+
+
+def test_the_second_answer_counts_and_both_are_billed() -> None:
+    row = settled(kept(ok(text=BAD)), kept(ok(text=GOOD), 2, 2), settle=labelling(1))
+    assert (row.outcome, row.values["mood"], row.values["completion"]) == (Outcome.OK, "good", GOOD)
+    assert (row.values["billed_prompt_tokens"], row.values["cost_usd"]) == (14, 0.014)
+    assert (row.values["attempts"], row.values["paid_attempts"]) == (2, 2)
+
+
+def test_a_row_is_asked_again_once_only() -> None:
+    row = settled(kept(ok(text=BAD)), kept(ok(text=BAD), 2, 2), settle=labelling(1))
+    assert (row.outcome, row.values["error_type"]) == (Outcome.FAILED, "schema_mismatch")
+    assert row.values["billed_prompt_tokens"] == 14
 
 
 # 2. The first complete answer

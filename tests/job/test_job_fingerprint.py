@@ -57,6 +57,7 @@ CHANGES: dict[str, str] = {
     "output.path": "output.path=/other.parquet",
     "output.prefix": "output.prefix=llm_",
     "output.keep_raw": "output.keep_raw=true",
+    "output.expand": "output.expand=false",
     "tags.*": "tags.team=support",
     "prices.*.input": "prices.m={input=1, output=1}",
 }

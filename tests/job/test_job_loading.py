@@ -505,7 +505,6 @@ UNBUILT_LINES = [
     ("request", "reask = true"),
     ("request", "dedupe = true"),
     ("request", 'images = {root = "pictures"}'),
-    ("output", "expand = true"),
     ("output", "report = true"),
 ]
 

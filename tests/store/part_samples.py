@@ -11,6 +11,7 @@ import pyarrow.ipc
 from batcher.records import EndRecord, Outcome, RowHistory
 from batcher.store.columns import Features, OutputSchema
 from batcher.store.footer import FileFacts
+from batcher.store.property_columns import expansion_of
 from batcher.store.seal import Sealed, seal_shard
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.ports import Settle
+    from batcher.store.property_columns import PropertyColumn
+
+
+def properties(*names: str) -> tuple[PropertyColumn, ...]:
+    """Columns of text, as labels make them."""
+    return expansion_of({"properties": {name: {"type": "string"} for name in names}}, ours=()).columns
+
 
 INPUT_SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
 FACTS = FileFacts(
@@ -32,7 +40,9 @@ FACTS = FileFacts(
     model="m",
     created_at=1_700_000_000.25,
 )
-SCHEMA = OutputSchema.build(INPUT_SCHEMA, features=Features(labels=("category",), tags={"team": "support"}))
+SCHEMA = OutputSchema.build(
+    INPUT_SCHEMA, features=Features(properties=properties("category"), tags={"team": "support"})
+)
 SENT_AT = 1_700_000_000.123456
 
 

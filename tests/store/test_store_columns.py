@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from part_samples import FACTS, INPUT_SCHEMA, SCHEMA, answer_values, input_batch
+from part_samples import FACTS, INPUT_SCHEMA, SCHEMA, answer_values, input_batch, properties
 
 from batcher.errors import JobError
 from batcher.store.cells import CellError, array_of, mended
@@ -74,7 +74,7 @@ EVERYTHING = Features(
     tool_calls=True,
     choices=True,
     parsed=True,
-    labels=("category",),
+    properties=properties("category"),
 )
 
 
@@ -152,7 +152,7 @@ def test_a_clash_names_the_columns_and_the_prefix_line_which_then_works() -> Non
 
 def test_a_label_that_is_named_like_a_column_of_ours_is_refused() -> None:
     with pytest.raises(JobError, match="outcome"):
-        OutputSchema.build(INPUT_SCHEMA, features=Features(labels=("outcome",)))
+        OutputSchema.build(INPUT_SCHEMA, features=Features(properties=properties("outcome")))
 
 
 def test_an_input_column_custom_id_that_is_the_id_gives_way_to_ours() -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from part_samples import INPUT_SCHEMA, SampleSettled, answer_values, seal_sample
+from part_samples import INPUT_SCHEMA, SampleSettled, answer_values, properties, seal_sample
 
 from batcher.errors import StorageError
 from batcher.records import Outcome
@@ -205,7 +205,9 @@ def settle_mixed(history: RowHistory) -> SampleSettled:
 
 @pytest.mark.parametrize("prefix", ["", "b_"])
 def test_an_output_of_ours_gives_its_answers_without_their_bookkeeping(tmp_path: Path, prefix: str) -> None:
-    schema = OutputSchema.build(INPUT_SCHEMA, features=Features(labels=("category",)), prefix=prefix)
+    schema = OutputSchema.build(
+        INPUT_SCHEMA, features=Features(properties=properties("category")), prefix=prefix
+    )
     part, _ = seal_sample(tmp_path, 0, 1_000, settle=settle_mixed, schema=schema)
     source = parquet_answers(part)
     answers = list(source)

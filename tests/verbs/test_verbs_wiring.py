@@ -58,7 +58,9 @@ def test_input_columns_come_first_and_the_answer_last() -> None:
         (['tags.team="x"'], ["tag_team"]),
         (['labels.kind=["a", "b"]'], ["kind"]),
         (["request.n=2"], ["choices_json"]),
-        (['request.tools=[{type="function", function={name="f"}}]'], ["tool_calls"]),
+        (['request.tools=[{type="function", function={name="f"}}]'], ["parsed", "tool_calls"]),
+        (['request.response_format={type="object", properties={a={}}}'], ["a", "parsed"]),
+        (['request.response_format={type="object", properties={a={}}}', "output.expand=false"], ["parsed"]),
     ],
 )
 def test_the_columns_of_a_feature_exist_when_the_job_uses_it(sets: list[str], appear: list[str]) -> None:
@@ -128,7 +130,8 @@ def test_a_settler_knows_its_run_labels_and_tags() -> None:
         job_with('tags.team="x"', 'labels.kind=["a", "b"]', "output.keep_raw=true"), run_id="run-7"
     )
     assert (found.run_id, dict(found.tags), found.keep_raw) == ("run-7", {"team": "x"}, True)
-    assert list(found.labels) == ["kind"]
+    assert found.expand({"kind": "a", "more": 1}) == {"kind": "a"}
+    assert found.terms.contract.schema is not None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""What a job asks its answers to be, and the columns that answers become. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batcher.chat.contracts import contract_of
+from batcher.engine.judging import Terms
+from batcher.store.columns import OWN_NAMES
+from batcher.store.property_columns import Expansion, expansion_of
+
+if TYPE_CHECKING:
+    from batcher.job import Job
+
+
+def terms(job: Job) -> Terms:
+    """What answers must be.
+
+    Raises:
+        JobError: a schema that is none.
+    """
+    wanted = job.request
+    contract = contract_of(
+        labels=job.labels,
+        response_format=wanted.response_format,
+        tools=wanted.tools,
+        tool_choice=wanted.tool_choice,
+    )
+    return Terms(contract, wanted.reask)
+
+
+def expansion(job: Job) -> Expansion:
+    """The typed columns of the job's answers. Raises JobError as `terms`."""
+    schema = terms(job).contract.schema if job.labels or job.output.expand else None
+    return expansion_of(schema, ours=OWN_NAMES | {f"tag_{tag}" for tag in job.tags})
+
+
+def has_parsed(job: Job) -> bool:
+    """Whether the output has a column for validated JSON; labels are columns themselves."""
+    return job.request.response_format is not None or job.request.tools is not None
