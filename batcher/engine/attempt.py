@@ -142,6 +142,8 @@ class Attempts:
         life.budget = life.budget.after(*charged(verdict, self.facts(life)))
         life.failures += 1
         life.last_attempt_at = anyio.current_time()
+        if life.budget.exhausted(self.limits) == "attempts":
+            life.budget = life.budget.forgiven(self.flow.is_uncharged)
         reason = life.budget.exhausted(self.limits)
         if reason is None:
             return verdict

@@ -49,14 +49,22 @@ class Circumstances:
         self.ok += is_ok
         self._failed_since_answer.clear()
 
-    def around(self, life: RowLife, *, is_dry: bool) -> RowFacts:
-        """The facts around an attempt of `life` that just failed; `is_dry`: no further row can be had."""
+    def around(self, life: RowLife, *, is_dry: bool, in_outage: bool = False) -> RowFacts:
+        """The facts around an attempt of `life` that just failed.
+
+        Args:
+            life: the row's.
+            is_dry: no further row can be had.
+            in_outage: the endpoint was down when it was sent, as far as is known now.
+        """
         self._failed_since_answer.add(life.request.row_index)
         facts = RowFacts(
             answers_since_last_attempt=self.answers - life.answers_seen if life.answers_seen >= 0 else 1,
             seconds_since_last_attempt=life.sent_at_tick - life.last_attempt_at,
             all_left_failed=is_dry and len(self._failed_since_answer) >= self.in_hand,
             answers=self.answers,
+            in_outage=in_outage,
+            sent_at=life.sent_at_tick,
         )
         life.answers_seen = self.answers
         return facts

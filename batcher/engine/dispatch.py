@@ -276,7 +276,12 @@ class Engine:
         return wait_for(life.verdict, nth=life.failures, rng=self._rng)
 
     def _facts(self, life: RowLife) -> RowFacts:
-        return self._around.around(life, is_dry=self._supply.is_dry(anyio.current_time()))
+        assert life.verdict is not None
+        return self._around.around(
+            life,
+            is_dry=self._supply.is_dry(anyio.current_time()),
+            in_outage=self._flow.is_uncharged(life.verdict, life.sent_at_tick),
+        )
 
     def _observe(self, life: RowLife, verdict: Verdict) -> bool:
         word = self._watch.observe(verdict, anyio.current_time(), life.request.row_index)

@@ -14,6 +14,7 @@
     pace, bucket, estimate, told_limits   requests and tokens per minute that are known
     found_pace                            the pace that is found by being refused
     breaker, retry_bucket, recent         the endpoint is down: probes only
+    suspects   whose fault a fault is: the row's or the endpoint's
     spend, deadline                       what the user allows
     settings, assembly                    which of them a session has
     events     what they changed, and why

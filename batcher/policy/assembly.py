@@ -18,6 +18,7 @@ from batcher.policy.gate import Gate
 from batcher.policy.pace import Pace
 from batcher.policy.retry_bucket import RetryBucket
 from batcher.policy.spend import Spend
+from batcher.policy.suspects import Suspects
 from batcher.policy.window import Window
 
 if TYPE_CHECKING:
@@ -47,11 +48,14 @@ def fixed(concurrency: int, *, rng: random.Random) -> Assembly:
 def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_usd: float) -> Assembly:
     """All parts, for a session that begins now."""
     log = EventLog()
-    window = _window(settings, now, log)
+    suspects = Suspects()
+    window = _window(settings, now, log, suspects)
     found = FoundPace(log=log)
     gate = Gate(window=lambda: window.limit, rng=rng, pace=lambda: found.per_s, blind=False, log=log)
     found.shut_s = gate.shut_s
-    breaker = Breaker(bucket=RetryBucket(lambda: window.limit), on_close=window.restart, log=log)
+    breaker = Breaker(
+        bucket=RetryBucket(lambda: window.limit), on_close=window.restart, log=log, suspects=suspects
+    )
     weigher = Weigher(settings.completions)
     pace = Pace(
         requests_per_minute=settings.requests_per_minute,
@@ -74,11 +78,11 @@ def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_us
     return Assembly(window, gate, further, log, breaker, spend, deadline)
 
 
-def _window(settings: FlowSettings, now: float, log: EventLog) -> Window | AutoWindow:
+def _window(settings: FlowSettings, now: float, log: EventLog, suspects: Suspects) -> Window | AutoWindow:
     most = settings.most_concurrency
     wished = settings.concurrency
     if wished is None:
-        return AutoWindow(most=most, log=log)
+        return AutoWindow(most=most, log=log, suspects=suspects)
     if wished > most:
         log.tell(now, "window", "most_concurrency", old=wished, new=most)
     return Window(min(wished, most), gentle=True)

@@ -3,6 +3,7 @@
 - Starts at 4 and doubles per window of successes until the first sign of congestion, then grows by 1 per
   window of successes. A success counts only while at least 80 % of the window is in flight.
 - x0.7 on 529, on 503 with Retry-After and on a burst of other 5xx; x0.5 on a burst of timeouts or resets.
+- A fault that the row alone is to blame for cuts nothing.
 - One cut per episode: answers to requests sent before the cut neither cut again nor grow it.
 - When a larger window brings no more tokens a second (`blocks`): back to the one that was as fast, and no
   growth for 60 s.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from batcher.policy.events import EventLog
     from batcher.policy.part import Observation
+    from batcher.policy.suspects import Suspects
     from batcher.records import Request
 
 _FULL: Final = Wait(math.inf, "concurrency")
@@ -36,15 +38,16 @@ _CUTS: Final = Effect.CUT_WINDOW | Effect.CUT_ON_BURST | Effect.HALVE_ON_BURST
 
 
 class AutoWindow(Part):
-    """`most`: the cap, >= 1 (file descriptors, or the user's)."""
+    """`most`: the cap, >= 1 (file descriptors, or the user's); `suspects` was told each reply before."""
 
-    def __init__(self, *, most: int, log: EventLog) -> None:
+    def __init__(self, *, most: int, log: EventLog, suspects: Suspects | None = None) -> None:
         if most < 1:
             raise ValueError(f"the largest concurrency must be at least 1, got {most}")
         self.most = most
         self.limit = min(c.WINDOW_START, most)
         self.in_flight = 0
         self._log = log
+        self._suspects = suspects
         self._slow_start_to = math.inf  # doubling below this, +1 from there on
         self._calm = self.limit  # the window before the latest trouble
         self._successes = 0
@@ -132,6 +135,8 @@ class AutoWindow(Part):
     def _troubled(self, effects: Effect, now: float) -> None:
         if Effect.CUT_WINDOW in effects:
             self._cut(c.WINDOW_CUT, now, "overloaded")
+        elif self._suspects is not None and self._suspects.latest_is_own:
+            return
         elif Effect.HALVE_ON_BURST in effects and self._losses.add(now, window=self.limit):
             self._cut(c.WINDOW_HALVED, now, "burst of timeouts or resets")
         elif Effect.CUT_ON_BURST in effects and self._faults.add(now, window=self.limit):

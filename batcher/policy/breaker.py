@@ -4,11 +4,14 @@
   results in 30 s. Throttling is no fault and breaks no row of faults: a gateway may throttle before a dead
   backend.
 - Open: one probe at a time, 1, 2, 4, 8, then every 10 s after the one before failed, each with another row. A
-  row that probed already waits 10 s longer, so that it only goes when there is no other.
+  row that failed last time waits 0.5 s longer, one that probed already 2 s: where a row that never failed waits
+  too, it goes first, so that rows which fail for ever do not pass for an outage.
 - Any reply to a probe that is neither fault nor throttling closes it: the bucket is full again, the window
   starts slowly.
+- A fault that the row alone is to blame for (`suspects`) counts for nothing of this.
 - Faults of requests sent before it closed are the outage's: they open nothing again.
-- An outage begins with the sending of the first fault that opened it. Its faults and failed probes are not
+- An outage begins with the sending of the first fault since anything was answered, or of the earliest of
+  those that opened it. Its faults and failed probes are not
   charged to rows (`is_uncharged`).
 """
 
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from batcher.policy import constants as c
 from batcher.policy.part import Part, Wait
 from batcher.policy.recent import Recent
+from batcher.policy.suspects import Suspects
 from batcher.policy.verdict import KEEP, Action, Charge, Effect
 
 if TYPE_CHECKING:
@@ -37,10 +41,18 @@ _PROBING: Final = Wait(math.inf, _OPEN)
 
 
 class Breaker(Part):
-    """`on_close` is called with the time when the endpoint answers again."""
+    """`on_close` is called with the time when the endpoint answers again; `suspects` is told every reply."""
 
-    def __init__(self, *, bucket: RetryBucket, on_close: Callable[[float], None], log: EventLog) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: RetryBucket,
+        on_close: Callable[[float], None],
+        log: EventLog,
+        suspects: Suspects | None = None,
+    ) -> None:
         self._bucket = bucket
+        self._suspects = suspects or Suspects()
         self._on_close = on_close
         self._log = log
         self._recent = Recent()
@@ -48,6 +60,7 @@ class Breaker(Part):
         self._closed_at = -math.inf
         self._in_a_row = 0
         self._row_since = math.inf
+        self._row_sent = math.inf  # when the first fault of the row was sent
         self._faults_sent: deque[float] = deque(maxlen=c.BREAKER_IN_A_ROW)
         self._probe: int | None = None
         self._probe_at = math.inf
@@ -66,10 +79,13 @@ class Breaker(Part):
             return _PROBING
         if now < self._probe_at:
             return Wait(self._probe_at, _OPEN)
-        again_at = self._probe_at + c.PROBE_SAME_ROW_S
-        if request.row_index in self._probed and now < again_at:
-            return Wait(again_at, _OPEN, only_this_row=True)
-        return None
+        if request.row_index in self._probed:
+            again_at = self._probe_at + c.PROBE_SAME_ROW_S
+        elif request.row_index in self._suspects:
+            again_at = self._probe_at + c.PROBE_FAILED_ROW_S
+        else:
+            return None
+        return Wait(again_at, _OPEN, only_this_row=True) if now < again_at else None
 
     def commit(self, request: Request, now: float) -> None:  # noqa: ARG002 - the protocol's form
         if self._is_open:
@@ -80,15 +96,18 @@ class Breaker(Part):
         verdict, row = seen.verdict, seen.request.row_index
         if verdict.action is KEEP:
             self._bucket.succeeded(row)
+            self._suspects.answered(row)
             if self._is_open:
                 self._probe_answered(seen)
             elif seen.sent_at >= self._closed_at:
                 self._in_a_row = 0
                 self._recent.good(seen.received_at)
-        elif self._is_open:
-            self._came_while_open(seen)
-        elif seen.sent_at >= self._closed_at:
-            self._count(seen)
+        else:
+            is_own = self._is_own(row, verdict)
+            if self._is_open:
+                self._came_while_open(seen)
+            elif seen.sent_at >= self._closed_at and not is_own:
+                self._count(seen)
 
     def on_unanswered(self, request: Request, now: float) -> None:
         if request.row_index == self._probe:
@@ -117,13 +136,23 @@ class Breaker(Part):
             }
         }
 
+    def _is_own(self, row: int, verdict: Verdict) -> bool:
+        """Whether it is a fault that the row alone is to blame for."""
+        if Effect.FAULT not in verdict.effects:
+            self._suspects.ended(row)
+            return False
+        self._suspects.failed(row)
+        return self._suspects.latest_is_own and verdict.action is not Action.FAIL
+
     # --- closed ---
 
     def _count(self, seen: Observation) -> None:
         verdict, now = seen.verdict, seen.received_at
         self._bucket.failed(seen.request.row_index, verdict)
         if Effect.FAULT in verdict.effects:
-            self._row_since = now if self._in_a_row == 0 else self._row_since
+            if self._in_a_row == 0:
+                self._row_since, self._row_sent = now, seen.sent_at
+            self._row_sent = min(self._row_sent, seen.sent_at)
             self._in_a_row += 1
             self._recent.fault(now)
             self._faults_sent.append(seen.sent_at)
@@ -151,6 +180,8 @@ class Breaker(Part):
         self._probe = None
         self._probe_at = now + c.PROBES_AFTER_S[0]
         begun = min((sent for sent in self._faults_sent if sent >= now - c.BREAKER_SPAN_S), default=now)
+        if self._in_a_row:
+            begun = min(begun, self._row_sent)
         self._outages.append((begun, math.inf))
         self._log.tell(now, "breaker", reason, old=0.0, new=1.0)
 

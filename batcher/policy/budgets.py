@@ -6,7 +6,12 @@ P counts paid and ambiguous attempts, always. R counts attempts only when they s
 - every row left has failed since the last answer, and the attempt comes at least 60 s after the last one
 that was charged.
 
-So an outage of an hour ends no row, and a last row that always fails ends after some minutes. Throttling
+Faults of an outage (the breaker knows) are not charged; those before it was recognised are taken back
+(`forgiven`). But when every row left has failed, nobody can tell an outage from rows that always fail: then probes
+at least 180 s apart are charged.
+
+So an outage of an hour ends no row as long as another is left to ask with, one of ten minutes ends none at all, and
+the last rows of a run that always fail end after some minutes: five for a single one. Throttling
 (T) costs a row nothing, but a row refused 100 times while 1,000 others succeed is `throttled`.
 """
 
@@ -17,14 +22,17 @@ from typing import TYPE_CHECKING
 
 from batcher.policy.constants import (
     LONELY_ATTEMPT_APART_S,
+    LONELY_PROBE_APART_S,
     MAX_ATTEMPTS,
     MAX_PAID_ATTEMPTS,
     THROTTLED_OTHERS,
     THROTTLED_REFUSALS,
 )
-from batcher.policy.verdict import Action, Charge
+from batcher.policy.verdict import Action, Charge, Effect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batcher.policy.verdict import Verdict
 
 
@@ -49,12 +57,16 @@ class RowFacts:
             attempt.
         all_left_failed: every row that is not done has failed since the last answer.
         answers: rows answered in this session so far.
+        in_outage: the failure is that of an endpoint which is held for down.
+        sent_at: when the attempt was sent, on the flow control's clock.
     """
 
     answers_since_last_attempt: int
     seconds_since_last_attempt: float
     all_left_failed: bool
     answers: int = 0
+    in_outage: bool = False
+    sent_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,8 @@ class RowBudget:
 
     Attributes:
         attempts: attempts that failed.
-        charged: of them charged to R.
+        firm: of them charged to R for good.
+        doubtful: of them charged to R unless they turn out to belong to an outage: (verdict, sent at).
         paid: attempts charged to P, those of earlier sessions included.
         free_used: the one free repetition of an unsent request is spent.
         limited_rule: the last rule with a limited number of retries, and `limited` how often it was met.
@@ -73,7 +86,8 @@ class RowBudget:
     """
 
     attempts: int = 0
-    charged: int = 0
+    firm: int = 0
+    doubtful: tuple[tuple[Verdict, float], ...] = ()
     paid: int = 0
     free_used: bool = False
     limited_rule: str | None = None
@@ -83,6 +97,11 @@ class RowBudget:
     answers_at_refusal: int = 0
     answers: int = 0
     since_charged_s: float = 0.0
+
+    @property
+    def charged(self) -> int:
+        """Attempts charged to R."""
+        return self.firm + len(self.doubtful)
 
     def resumed(self, paid: int) -> RowBudget:
         """The budget of a row for which earlier sessions already paid so many attempts."""
@@ -97,12 +116,17 @@ class RowBudget:
         if Charge.P in verdict.charges:
             after = replace(after, paid=after.paid + 1)
         if Charge.R in verdict.charges and _says_something(facts, since):
-            after = replace(after, charged=after.charged + 1, since_charged_s=0.0)
+            after = _charged(after, verdict, facts)
         if Charge.T in verdict.charges:
             after = _refused(after, facts)
         if verdict.most_retries is not None:
             after = _limited(after, verdict.rule, verdict.most_retries)
         return after
+
+    def forgiven(self, is_uncharged: Callable[[Verdict, float], bool]) -> RowBudget:
+        """Without the charges for what has turned out to be an outage; to be asked before a row is ended."""
+        doubtful = tuple(each for each in self.doubtful if not is_uncharged(*each))
+        return self if len(doubtful) == len(self.doubtful) else replace(self, doubtful=doubtful)
 
     def exhausted(self, limits: RowLimits) -> str | None:
         """Why the row may not try again: "attempts", "paid_attempts", "retries", "throttled"; else None."""
@@ -123,6 +147,13 @@ class RowBudget:
         return int(Charge.B in verdict.charges and verdict.action is Action.RETRY and not free)
 
 
+def _charged(budget: RowBudget, verdict: Verdict, facts: RowFacts) -> RowBudget:
+    if Effect.FAULT in verdict.effects and not facts.in_outage:
+        doubtful = (*budget.doubtful, (verdict, facts.sent_at))
+        return replace(budget, doubtful=doubtful, since_charged_s=0.0)
+    return replace(budget, firm=budget.firm + 1, since_charged_s=0.0)
+
+
 def _refused(budget: RowBudget, facts: RowFacts) -> RowBudget:
     start = facts.answers if budget.refusals == 0 else budget.answers_at_refusal
     return replace(budget, refusals=budget.refusals + 1, answers_at_refusal=start)
@@ -134,6 +165,8 @@ def _limited(budget: RowBudget, rule: str, most: int) -> RowBudget:
 
 
 def _says_something(facts: RowFacts, since_charged_s: float) -> bool:
+    if facts.in_outage:
+        return facts.all_left_failed and since_charged_s >= LONELY_PROBE_APART_S
     if facts.answers_since_last_attempt > 0:
         return True
     return facts.all_left_failed and since_charged_s >= LONELY_ATTEMPT_APART_S

