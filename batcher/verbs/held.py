@@ -93,13 +93,21 @@ def _worked(look: Look) -> str | None:
 class Load:
     """How busy this process was over the last 2 s."""
 
-    # (now, CPU seconds so far, lateness so far)
-    _points: deque[tuple[float, float, float]] = field(default_factory=deque)
+    # (now, CPU seconds so far, seconds wanted so far, lateness so far)
+    _points: deque[tuple[float, float, float, float]] = field(default_factory=deque)
 
-    def add(self, now: float, *, cpu_s: float, late_s: float) -> None:
-        """One look: the process's CPU seconds so far, and by how much the last sleep was too long."""
-        late_before = self._points[-1][2] if self._points else 0.0
-        self._points.append((now, cpu_s, late_before + late_s))
+    def add(self, now: float, *, cpu_s: float, wanted_s: float = 0.0, late_s: float = 0.0) -> None:
+        """One look.
+
+        Args:
+            now: in seconds.
+            cpu_s: CPU that the process has used so far.
+            wanted_s: CPU that the event loop's thread has used or waited for so far (other processes may have it all
+                the time); 0 where the system does not tell.
+            late_s: by how much the last sleep was too long.
+        """
+        late_before = self._points[-1][3] if self._points else 0.0
+        self._points.append((now, cpu_s, wanted_s, late_before + late_s))
         while len(self._points) > 2 and self._points[1][0] <= now - CPU_OVER_S:
             self._points.popleft()
 
@@ -108,8 +116,8 @@ class Load:
         """Whether the CPU is what everything waits for; False before 2 s were seen."""
         if len(self._points) < 2:
             return False
-        (began, cpu_before, late_before), (now, cpu, late) = self._points[0], self._points[-1]
-        seen_s = now - began
+        first, last = self._points[0], self._points[-1]
+        seen_s, cpu_s, wanted_s, late_s = (after - before for before, after in zip(first, last, strict=True))
         if seen_s < CPU_OVER_S:
             return False
-        return cpu - cpu_before >= CPU_SHARE * seen_s or late - late_before >= LATE_SHARE * seen_s
+        return max(cpu_s, wanted_s) >= CPU_SHARE * seen_s or late_s >= LATE_SHARE * seen_s

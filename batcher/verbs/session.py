@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -27,7 +28,6 @@ from batcher.verbs.interrupting import obeyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from batcher.engine import Engine, Tally
     from batcher.policy import FlowState
@@ -104,7 +104,7 @@ class Board:
             now: on the clock of `anyio.current_time`.
             late_s: by how much the sleep before this look was too long.
         """
-        self._load.add(now, cpu_s=time.process_time(), late_s=late_s)
+        self._load.add(now, cpu_s=time.process_time(), wanted_s=_wanted_s(), late_s=late_s)
         refused = Counter(self.flow.held)
         held_by = holder(
             Look(
@@ -212,6 +212,15 @@ class Board:
         epoch = time.time() - time.monotonic()
         for line in lines:
             self.events.tell(line.name, ts=epoch + line.at, **line.facts)
+
+
+def _wanted_s() -> float:
+    """Seconds that this thread has run, or was ready to run and waited for a core; 0 where no such file is (Linux)."""
+    try:
+        words = Path("/proc/thread-self/schedstat").read_text().split()
+        return (int(words[0]) + int(words[1])) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _replace_unsynced(path: Path, content: bytes) -> None:

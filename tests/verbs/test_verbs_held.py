@@ -53,10 +53,11 @@ def test_the_last_rows_on_their_way_are_held_by_nothing() -> None:
     assert holder(replace(QUIET, sent=0)) is None
 
 
-def load(*looks: tuple[float, float, float]) -> Load:
+def load(*looks: tuple[float, float, float], wanted: float = 0.0) -> Load:
+    """Looks at (now, CPU so far, lateness); `wanted` is the share of time in which the loop wanted a core."""
     found = Load()
     for now, cpu_s, late_s in looks:
-        found.add(now, cpu_s=cpu_s, late_s=late_s)
+        found.add(now, cpu_s=cpu_s, wanted_s=wanted * now, late_s=late_s)
     return found
 
 
@@ -64,6 +65,12 @@ def test_a_core_used_up_for_two_seconds_is_a_short_cpu() -> None:
     assert load(*((100 + at / 5, 7 + 0.96 * at / 5, 0.0) for at in range(11))).is_short
     assert not load(*((100 + at / 5, 7 + 0.90 * at / 5, 0.0) for at in range(11))).is_short
     assert not load(*((100 + at / 5, 7 + at / 5, 0.0) for at in range(9))).is_short, "only 1.6 s were seen"
+
+
+def test_a_core_that_other_processes_have_is_short_too() -> None:
+    half = [(at / 5, 0.5 * at / 5, 0.0) for at in range(11)]
+    assert load(*half, wanted=0.97).is_short
+    assert not load(*half, wanted=0.6).is_short
 
 
 def test_timers_that_come_late_are_a_short_cpu_too() -> None:
