@@ -42,7 +42,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "h11": frozenset({"endpoint"}),
     "httptools": frozenset({"endpoint"}),
     "httpx": frozenset({"endpoint"}),
-    "jinja2": frozenset({"chat"}),
+    "jinja2": frozenset({"chat", "report"}),
     "jsonschema_rs": frozenset({"chat"}),
     "orjson": frozenset(MAY_IMPORT) - SHARED,
     "pyarrow": frozenset({"dataset", "store", "ports", "verbs"}),

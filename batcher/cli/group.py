@@ -38,6 +38,7 @@ VERBS: Mapping[str, Verb] = {
     "run": Verb("batcher.cli.run:run", "Do every row; go on where the last run stopped, or do nothing."),
     "status": Verb("batcher.cli.status:status", "Every run below a folder, alive or dead."),
     "retry": Verb("batcher.cli.retry:retry", "Do rows of a finished output again, chosen by their outcome."),
+    "report": Verb("batcher.cli.report:report", "What came of a run, as text or as a page; or of two runs."),
     "export": Verb("batcher.cli.export:export", "What is done so far, or a finished output in another form."),
     "verify": Verb("batcher.cli.verify:verify", "Render every row again and compare it with what was sent."),
     "simulate": Verb("batcher.cli.simulate:simulate", "Serve a free, fault-injecting endpoint on loopback."),
