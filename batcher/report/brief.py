@@ -235,10 +235,10 @@ def _spark(found: Findings) -> str:
 def _label(label: LabelColumn, found: Findings) -> RenderableType:
     done = found.ok + found.not_ok
     table = _table(label.name, "rows", "share", "", right=(1, 2))
-    most = label.values[0].rows if label.values else 1
-    for value, rows in label.values[:MOST_VALUES]:
+    most = label.counts[0].rows if label.counts else 1
+    for value, rows in label.counts[:MOST_VALUES]:
         table.add_row(_text(value), f"{rows:,}", percent(rows, done), _text(_bar(rows, most), "blue"))
-    rest = label.rest + sum(each.rows for each in label.values[MOST_VALUES:])
+    rest = label.rest + sum(each.rows for each in label.counts[MOST_VALUES:])
     for name, rows in (("further values", rest), ("no label", label.nulls)):
         if rows:
             table.add_row(_text(name, "dim"), f"{rows:,}", percent(rows, done), "")

@@ -118,7 +118,7 @@ class LabelColumn:
     """The answers of one label column, most frequent first.
 
     Attributes:
-        values: the most frequent ones, without null.
+        counts: the most frequent values, without null.
         distinct: different values; `is_capped` when there were too many to count.
         rest: rows with a value that is not listed.
         nulls: rows without one.
@@ -126,7 +126,7 @@ class LabelColumn:
     """
 
     name: str
-    values: tuple[LabelValue, ...]
+    counts: tuple[LabelValue, ...]
     distinct: int
     is_capped: bool
     rest: int

@@ -43,6 +43,8 @@ def _ok_words(found: Findings, done: int, *, is_start: bool) -> str:
         if done == 1:
             return "The one row is ok" if is_start else "the one row is ok"
         return f"{'All' if is_start else 'all'} {done:,} rows are ok"
+    if done == 1:
+        return "The one row is not ok" if is_start else "the one row is not ok"
     if found.ok == 0:
         return f"{'None' if is_start else 'none'} of {done:,} rows is ok"
     return f"{found.ok:,} of {done:,} rows ({percent(found.ok, done)}) are ok"
@@ -60,6 +62,8 @@ def _effort(found: Findings) -> str:
 def _rest_words(found: Findings) -> str:
     """What the rows are that are not ok."""
     largest = found.classes[0]
+    if found.not_ok + found.ok == 1:
+        return f"it is {largest.outcome}: {class_words(largest)}"
     if found.not_ok == 1:
         return f"one is {largest.outcome}: {class_words(largest)}"
     if len(found.classes) == 1:

@@ -88,7 +88,7 @@ class LabelCounter:
         many = self._is_number and len(ordered) > SHOWN_VALUES
         return LabelColumn(
             name=self.name,
-            values=shown,
+            counts=shown,
             distinct=len(ordered),
             is_capped=self._beyond > 0,
             rest=self._beyond + sum(rows for _, rows in ordered[SHOWN_VALUES:]),
