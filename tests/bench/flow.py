@@ -12,10 +12,12 @@ before it begins. On a busy machine trust the ratios only, and look at the colum
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import orjson
@@ -55,6 +57,7 @@ class Measuring:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
+        self.stopped = Event()
         self.done = results_in(options.results)
 
     def is_done(self, task: Task) -> bool:
@@ -65,7 +68,9 @@ class Measuring:
         options = self._options
         keep = options.keep / f"{task.server.name}.{task.client}.{int(time.time())}" if options.keep else None
         try:
-            found = measure(task.server, task.client, seconds=options.seconds, keep=keep)
+            found = measure(
+                task.server, task.client, seconds=options.seconds, keep=keep, stopped=self.stopped
+            )
         except RuntimeError as err:
             print(f"{task.server.name}  {task.client}  not measured: {err}", file=sys.stderr, flush=True)
             return
@@ -86,9 +91,13 @@ def main() -> None:
     minutes = sum(task.server.span(options.seconds)[1] + START_S for task in left) / options.jobs / 60
     print("SIMULATED servers on loopback.", f"{len(left)} of {len(tasks)} measurements to do,", end=" ")
     print(f"{options.jobs} at a time: about {minutes:.0f} minutes.", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = ThreadPoolExecutor(options.jobs)
     try:
         list(pool.map(measuring.run, left))
+    except KeyboardInterrupt:
+        measuring.stopped.set()
+        print("stopped; with --results the same command goes on", file=sys.stderr)
     finally:
         pool.shutdown(cancel_futures=True)
         lines = measuring.table_of(tasks)

@@ -1,7 +1,8 @@
 """Measure one client on one server: simulator and `batcher run`, each a process, and what the ledger says.
 
-The run is given more rows than it can do and is ended by a first SIGINT, so that the time of a measurement is known
-beforehand. Every figure but the window and the CPU is taken from the server's side.
+The run is given more rows than it can do and is ended by SIGTERM, so that the time of a measurement is known
+beforehand (not by SIGINT: whom a shell starts in the background ignores that, and so do his children). Every figure
+but the window and the CPU is taken from the server's side.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -120,7 +122,7 @@ class Client:
 
     def end(self) -> None:
         """What is in flight comes home; if that takes too long it is abandoned."""
-        for signum in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+        for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             if self.is_over():
                 return
             self.process.send_signal(signum)
@@ -144,7 +146,9 @@ class Client:
         return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
 
-def measure(server: Server, client: str, *, seconds: float, keep: Path | None = None) -> Figures:
+def measure(
+    server: Server, client: str, *, seconds: float, keep: Path | None = None, stopped: Event | None = None
+) -> Figures:
     """Run it; blocks for about `server.span(seconds)[1] + START_S` seconds.
 
     Args:
@@ -152,17 +156,19 @@ def measure(server: Server, client: str, *, seconds: float, keep: Path | None = 
         client: "auto", or a number of requests in flight.
         seconds: of the whole run, where the server does not say otherwise.
         keep: a folder for the ledger and the run directory; None: nothing is kept.
+        stopped: once it is set, the client is ended and nothing is measured.
 
     Raises:
-        RuntimeError: the run did not send anything.
+        RuntimeError: the run did not send anything, or the measurement was stopped.
     """
+    stopped = stopped or Event()
     with tempfile.TemporaryDirectory() as name, launch(server.config) as simulator:
         folder = keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         running = _started(server, client, simulator, folder, rows=server.rows(seconds))
         try:
             begun = _first_request(simulator, running)
-            odd = _play(server, simulator, running, begun, until_s=server.span(seconds)[1])
+            odd = _play(server, simulator, running, begun, server.span(seconds)[1], stopped=stopped)
         finally:
             running.end()
         wall_s = time.monotonic() - begun
@@ -199,24 +205,27 @@ def _first_request(simulator: Simulator, running: Client) -> float:
     raise RuntimeError(f"batcher run sent nothing, exit {running.code}: {running.summary().get('message')}")
 
 
-def _play(server: Server, simulator: Simulator, running: Client, begun: float, *, until_s: float) -> str:
+def _play(
+    server: Server, simulator: Simulator, running: Client, begun: float, until_s: float, *, stopped: Event
+) -> str:
     """Let the changes happen at their times; what went wrong, or ""."""
     for change in server.changes:
-        if change.at_s < until_s and not _wait(running, begun + change.at_s):
+        if change.at_s < until_s and not _wait(running, begun + change.at_s, stopped):
             return "ended early"
         if change.outage:
             simulator.outage()
         else:
             simulator.control(**change.settings)
-    return "" if _wait(running, begun + until_s) else "ended early"
+    return "" if _wait(running, begun + until_s, stopped) else "ended early"
 
 
-def _wait(running: Client, until: float) -> bool:
-    """Whether the run is still going at that time."""
+def _wait(running: Client, until: float, stopped: Event) -> bool:
+    """Whether the run is still going at that time. Raises RuntimeError when the measurement is stopped."""
     while (left_s := until - time.monotonic()) > 0:
         if running.is_over():
             return False
-        time.sleep(min(left_s, 0.1))
+        if stopped.wait(min(left_s, 0.1)):
+            raise RuntimeError("stopped")
     return not running.is_over()
 
 
@@ -237,7 +246,7 @@ def _figures(
     summary = running.summary()
     if server.max_cost_usd is not None:
         odd = "" if running.code == LIMIT_REACHED else f"exit {running.code}"
-    elif running.code not in {0, 3, 130}:
+    elif running.code not in {0, 3, 143}:
         odd = f"exit {running.code}: {summary.get('message')}"
     windows = [each["new"] for each in running.events() if each["event"] == "window" and each.get("new")]
     return Figures(

@@ -93,11 +93,14 @@ def _limited(name: str, *, depth_s: float = 1.0, hints: tuple[str, ...], contest
     return Server(name=name, show=1, config=config, allowed_per_s=RATE, in_contest=contest)
 
 
-def _tokens(name: str, *, hints: tuple[str, ...], credited: bool, contest: bool = False) -> Server:
+def _tokens(
+    name: str, *, hints: tuple[str, ...], credited: bool, depth_s: float = 1.0, contest: bool = False
+) -> Server:
     """A limit on tokens only, of about 100 requests a second."""
     per_s = RATE * TOKENS_EACH
     config = SimulatorConfig(
         tpm=per_s * 60,
+        burst_s=depth_s,
         limit_hints=hints,
         credit_unused=credited,
         latency=ABOUT_300_MS,
@@ -107,8 +110,12 @@ def _tokens(name: str, *, hints: tuple[str, ...], credited: bool, contest: bool 
     return Server(name=name, show=1, config=config, allowed_per_s=per_s, unit=unit, in_contest=contest)
 
 
-def _changed(name: str, *, factor: float, hints: tuple[str, ...], contest: bool = False) -> Server:
-    config = SimulatorConfig(rps=RATE, limit_hints=hints, latency=ABOUT_300_MS, max_sentences=2)
+def _changed(
+    name: str, *, factor: float, hints: tuple[str, ...], depth_s: float = 1.0, contest: bool = False
+) -> Server:
+    config = SimulatorConfig(
+        rps=RATE, burst_s=depth_s, limit_hints=hints, latency=ABOUT_300_MS, max_sentences=2
+    )
     return Server(
         name=name,
         show=1,
@@ -134,6 +141,7 @@ _RATES = (
     _limited("rate-0.1s-silent", depth_s=0.1, hints=()),
     _limited("rate-1s-silent", hints=(), contest=True),
     _tokens("tokens-reserved", hints=_MS, credited=False, contest=True),
+    _tokens("tokens-reserved-0.1s", depth_s=0.1, hints=_MS, credited=False),
     _tokens("tokens-reserved-told", hints=_TOLD, credited=False),
     _tokens("tokens-reserved-silent", hints=(), credited=False),
     _tokens("tokens-used", hints=_MS, credited=True),
@@ -141,9 +149,11 @@ _RATES = (
     _changed("halved", factor=0.5, hints=_MS, contest=True),
     _changed("halved-told", factor=0.5, hints=_TOLD),
     _changed("halved-silent", factor=0.5, hints=()),
+    _changed("halved-0.1s-silent", factor=0.5, depth_s=0.1, hints=()),
     _changed("doubled", factor=2.0, hints=_MS, contest=True),
     _changed("doubled-told", factor=2.0, hints=_TOLD),
     _changed("doubled-silent", factor=2.0, hints=()),
+    _changed("doubled-0.1s-silent", factor=2.0, depth_s=0.1, hints=()),
 )
 
 _QUEUE = Server(
