@@ -17,6 +17,7 @@ import pytest
 import batcher
 from batcher import errors
 from batcher.cli.group import VERBS
+from batcher.job.loading import OPTION_PLACES
 from batcher.simulator import MODES
 from batcher.store.columns import COLUMNS
 
@@ -116,8 +117,16 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
         for number in re.findall(r"\b(\d+)\b", " ".join(re.findall(r"^\| ([^|]+)\|", table, re.MULTILINE)))
     }
     subclasses = {each.exit_code for each in errors.BatcherError.__subclasses__()}
-    unbuilt = {errors.LimitReached.exit_code}
-    assert told == (subclasses | {0, 1, 3, 129, 130, 137, 143}) - unbuilt
+    assert told == subclasses | {0, 1, 3, 129, 130, 137, 143}
+
+
+def test_the_limits_are_those_of_the_options_and_the_job() -> None:
+    table = README.split("## Limits")[1].split("## Verbs")[0]
+    options, keys = zip(*re.findall(r"^\| (`--[^|]+)\| ([^|]+)\|", table, re.MULTILINE), strict=True)
+    told = dict(zip(*(re.findall(r"`([^`]+)`", " ".join(column)) for column in (options, keys)), strict=True))
+    place_of = {flag: ".".join(place) for place, flag in OPTION_PLACES.values()}
+    limits = {flag: place for flag, place in place_of.items() if place.startswith("limits.")}
+    assert {flag: f"limits.{key}" for flag, key in told.items()} == limits
 
 
 def test_the_columns_are_those_of_the_store() -> None:

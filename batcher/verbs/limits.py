@@ -15,6 +15,7 @@ from batcher.policy import FlowSettings, most_in_flight, refusal_at_start
 from batcher.policy.constants import DESCRIPTORS_KEPT, WINDOW_MOST
 from batcher.report.wording import duration
 from batcher.verbs.closing import token_limit
+from batcher.verbs.wiring import price_book
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +71,18 @@ def open_files_for(wished: int | None) -> tuple[int, str | None]:
 
 
 def rates_of(job: Job) -> Callable[[str], ModelRates | None]:
-    """A request's model -> rates that no reply of it exceeds, for the budget; None where no price is known."""
-    return job.prices.get
+    """A request's model -> rates that bound what its replies can cost; None where no price is known."""
+    book = price_book(job)
+
+    def rates(model: str) -> ModelRates | None:
+        found, dearest = book.rates_for(model), book.worst_rates_for(model)
+        if found is None or dearest is None:
+            return None
+        # Flat rates bound a reply themselves, and know what cached tokens cost.
+        is_flat = not found.tiers and (found.input, found.output) == (dearest.input, dearest.output)
+        return found if is_flat else dearest
+
+    return rates
 
 
 def refuse_without_bound(job: Job, input_format: str) -> None:
