@@ -128,6 +128,7 @@ class Attempts:
                 verdict=verdict,
                 headers=reply.headers,
                 usage=usage,
+                reply_bytes=len(reply.body),
             )
         )
         self.flow.on_verdict(verdict, now)

@@ -75,7 +75,7 @@ class Engine:
         self._max_paid_attempts = limits.max_paid_attempts
         self._rng = rng
         self._turnstile = Turnstile(flow, stop=self.stop)
-        self._supply = Supply(store)
+        self._supply = Supply(store, flow.memory)
         self._seats = Seats(lambda: retry_seats(flow.window))
         self._around = Circumstances()
         self._patience = Patience(watch=watch, flow=flow, stop=self.stop)
@@ -174,6 +174,7 @@ class Engine:
         unsent = 0
         while (row := await self._supply.next()) is not None:
             request = self._builder.build(row)
+            del row  # it may be large, and the request has what is needed of it
             if isinstance(request, Problem) or await self._took_over(request):
                 if isinstance(request, Problem):
                     await self._end_invalid(request)
@@ -235,11 +236,12 @@ class Engine:
         # A row that is not done has an attempt left: what was kept may have been throttled, which costs a row nothing.
         life.budget = life.budget.resumed(min(paid, self._max_paid_attempts - 1))
         self._around.begun()
+        self._supply.begun(request)
         return life
 
     async def _settle(self, life: RowLife, verdict: Verdict) -> None:
         """The row is done, unless it met what stops the run: then it stays pending."""
-        self._around.ended(life.request.row_index)
+        self._out_of_hand(life)
         is_unpaid = not life.paid_attempts
         cause = cause_of(verdict)
         if verdict.action is Action.STOP or (is_unpaid and cause == self._fatal):
@@ -254,9 +256,13 @@ class Engine:
         if end is not None and outcome is Outcome.FAILED and is_unpaid:
             self._unpaid_failures.remember(cause, end)
 
+    def _out_of_hand(self, life: RowLife) -> None:
+        self._around.ended(life.request.row_index)
+        self._supply.ended(life.request)
+
     def _put_back(self, life: RowLife) -> None:
         """The run stops while the row waits: it stays pending, and its last attempt was certainly not paid."""
-        self._around.ended(life.request.row_index)
+        self._out_of_hand(life)
         if life.open_intent:
             try:
                 void_intent(self._store, life)

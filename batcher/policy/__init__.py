@@ -16,6 +16,7 @@
     breaker, retry_bucket, recent         the endpoint is down: probes only
     suspects   whose fault a fault is: the row's or the endpoint's
     spend, deadline                       what the user allows
+    memory     how many bytes are held at once
     settings, assembly                    which of them a session has
     events     what they changed, and why
     admit      may this request go out now? asks them all together

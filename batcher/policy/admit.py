@@ -41,6 +41,7 @@ class FlowState:
         held: how often each reason held a request back.
         deadline_at: when the session must end, on the caller's clock; infinity: never.
         spend: the budget's part, for attempts lost in earlier sessions; None without a budget.
+        memory: what rows in hand are counted with.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FlowState:
         self._breaker = made.breaker
         self._deadline = made.deadline
         self.spend = made.spend
+        self.memory = made.memory
         self.deadline_at = math.inf if made.deadline is None else made.deadline.at
         self.parts: tuple[Part, ...] = (
             self._stopping,
@@ -66,6 +68,7 @@ class FlowState:
             Canary(),
             *made.further,
             *further,
+            made.memory,
             made.window,
         )
         self.held: Counter[str] = Counter()

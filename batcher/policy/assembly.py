@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.policy.auto_window import AutoWindow
 from batcher.policy.breaker import Breaker
+from batcher.policy.constants import MOST_BYTES_IN_FLIGHT
 from batcher.policy.deadline import Deadline
 from batcher.policy.estimate import Weigher
 from batcher.policy.events import EventLog
 from batcher.policy.found_pace import FoundPace
 from batcher.policy.gate import Gate
+from batcher.policy.memory import Memory
 from batcher.policy.pace import Pace
 from batcher.policy.retry_bucket import RetryBucket
 from batcher.policy.spend import Spend
@@ -35,6 +37,7 @@ class Assembly(NamedTuple):
     gate: Gate
     further: tuple[Part, ...]
     log: EventLog
+    memory: Memory
     breaker: Breaker | None = None
     spend: Spend | None = None
     deadline: Deadline | None = None
@@ -42,7 +45,8 @@ class Assembly(NamedTuple):
 
 def fixed(concurrency: int, *, rng: random.Random) -> Assembly:
     """A fixed number in flight, and a gate."""
-    return Assembly(Window(concurrency), Gate(window=lambda: concurrency, rng=rng), (), EventLog())
+    gate = Gate(window=lambda: concurrency, rng=rng)
+    return Assembly(Window(concurrency), gate, (), EventLog(), Memory(MOST_BYTES_IN_FLIGHT))
 
 
 def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_usd: float) -> Assembly:
@@ -75,7 +79,8 @@ def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_us
     if settings.deadline_s is not None:
         deadline = Deadline(settings.deadline_s, now=now)
     further = tuple(part for part in (deadline, breaker, pace, found, spend) if part is not None)
-    return Assembly(window, gate, further, log, breaker, spend, deadline)
+    memory = Memory(settings.most_bytes_in_flight)
+    return Assembly(window, gate, further, log, memory, breaker, spend, deadline)
 
 
 def _window(settings: FlowSettings, now: float, log: EventLog, suspects: Suspects) -> Window | AutoWindow:

@@ -166,6 +166,11 @@ FAILING_ROWS_KNOWN: Final = 65_536
 """Chosen: rows remembered as having failed last time."""
 OUTAGES_KNOWN: Final = 64
 
+# --- memory (rules, section 2) ----------------------------------------------------------------------------
+MOST_BYTES_IN_FLIGHT: Final = 512 * 1024 * 1024
+REPLY_SIZE_MEMORY: Final = 50
+"""Chosen: replies over which the expected size of the next one looks back."""
+
 # --- budget (rules, section 2) ----------------------------------------------------------------------------
 TOKENS_PER_PRICE: Final = 1_000_000
 IMAGE_WORST_TOKENS: Final = 50_000

@@ -54,6 +54,7 @@ class Observation(NamedTuple):
         headers: of the reply, names in lower case; empty when no status line came.
         usage: as reported; None fields are unknown.
         cost_usd: what a gateway says that the attempt cost; None: unknown, usage and prices tell.
+        reply_bytes: of the body, as it came.
     """
 
     request: Request
@@ -63,6 +64,7 @@ class Observation(NamedTuple):
     headers: Sequence[tuple[str, str]] = ()
     usage: Usage = NO_USAGE
     cost_usd: float | None = None
+    reply_bytes: int = 0
 
 
 class Part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batcher.policy.constants import WINDOW_MOST
+from batcher.policy.constants import MOST_BYTES_IN_FLIGHT, WINDOW_MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ class FlowSettings:
         tokens_per_minute: > 0; None as above.
         max_cost_usd: for the whole run, >= 0; None: no budget.
         deadline_s: from the session's start, > 0; None: none.
+        most_bytes_in_flight: of requests and replies held at once, >= 1; a larger row goes alone.
         completions: ``n`` of every request, >= 1; None: it differs, each body says so (costs a search).
         rates_of: a model's prices, or None when there are none; only asked with a budget.
     """
@@ -40,5 +41,6 @@ class FlowSettings:
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None
     deadline_s: float | None = None
+    most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT
     completions: int | None = None
     rates_of: Callable[[str], ModelRates | None] = no_rates

@@ -544,7 +544,7 @@ def test_changes_are_told_once_with_their_reason_and_merged_within_a_second() ->
 def test_the_state_tells_every_part() -> None:
     told = budget(1.0, deadline_s=9.0).state(1.0)
     assert set(told) == {
-        "held_by", "held", "window", "limits", "pace", "gate", "breaker", "budget", "deadline"
+        "held_by", "held", "window", "limits", "pace", "gate", "breaker", "budget", "deadline", "memory"
     }  # fmt: skip
 
 
