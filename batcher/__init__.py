@@ -12,7 +12,7 @@ Public API: `Job`, `run`, `__version__`. The house, from the door inwards:
     policy      pure: failure taxonomy, waits, backoff, flow control behind one admit()
     endpoint    the network: one exchange, bytes in, bytes out, no retry
     store       rows out: journal, manifest, seal, publish, output columns, reuse index
-    cost        prices, cost of a row
+    cost        prices, cost of a row, spending added up
     report      what happened: summary and progress as text
     simulator   an OpenAI-compatible endpoint with faults, on loopback, for demos and tests
 

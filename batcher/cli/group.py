@@ -41,6 +41,7 @@ VERBS: Mapping[str, Verb] = {
     "report": Verb("batcher.cli.report:report", "What came of a run, as text or as a page; or of two runs."),
     "export": Verb("batcher.cli.export:export", "What is done so far, or a finished output in another form."),
     "verify": Verb("batcher.cli.verify:verify", "Render every row again and compare it with what was sent."),
+    "cost": Verb("batcher.cli.cost:cost", "What was spent, from usage columns and ledgers."),
     "simulate": Verb("batcher.cli.simulate:simulate", "Serve a free, fault-injecting endpoint on loopback."),
     "completion": Verb("batcher.cli.completion:completion", "Print the completion script of a shell."),
 }

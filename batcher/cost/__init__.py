@@ -3,4 +3,5 @@
 prices    rates of a model, and what a reply's usage costs at them
 library   the built-in price list (genai-prices, imported when a price is first asked for)
 book      which price holds for a reply: the job's own, the gateway's word, the list
+cells     spending added up by day, model, outcome: priced like rows, and the month's forecast
 """

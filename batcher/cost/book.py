@@ -4,7 +4,7 @@ The own table first, because its writer knows of discounts that nobody else know
 because it says what was charged and a list says what is usual. Unknown stays None: a sum that counts it as 0 would
 be a wrong bill.
 
-A model's rates are looked up once and remembered, so a row costs two dictionary look-ups.
+A model's rates are looked up once and remembered, so a row costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class PriceBook:
         self._own = PriceTable(own or {})
         self._listed = listed
         self._found: dict[str, Rates | None] = {}
+        self._held: dict[tuple[str | None, str | None], tuple[Rates | None, bool]] = {}
 
     @property
     def version(self) -> str | None:
@@ -58,14 +59,23 @@ class PriceBook:
 
     def __call__(self, request_model: str | None, response_model: str | None, usage: Usage) -> Cost | None:
         """What a reply cost, and who says so; None when nobody knows."""
-        models = (response_model, request_model)
-        own = cost_usd(usage, self._own.rates_for(*models))
-        if own is not None:
-            return Cost(own, CostSource.PRICES)
-        if usage.cost_usd is not None:
-            return Cost(usage.cost_usd, CostSource.GATEWAY)
-        listed = cost_usd(usage, self._listed_rates(models))
-        return None if listed is None else Cost(listed, CostSource.PRICES)
+        rates, is_own = self._held.get((response_model, request_model)) or self._holding(
+            response_model, request_model
+        )
+        said = usage.cost_usd
+        if said is None or is_own:
+            usd = cost_usd(usage, rates)
+            if usd is not None:
+                return Cost(usd, CostSource.PRICES)
+        return None if said is None else Cost(said, CostSource.GATEWAY)
+
+    def _holding(self, *models: str | None) -> tuple[Rates | None, bool]:
+        """(rates, whether they are of the own table), remembered."""
+        own = self._own.rates_for(*models)
+        found = (own, True) if own is not None else (self._listed_rates(models), False)
+        if len(self._held) < MOST_REMEMBERED:
+            self._held[models[0], models[1]] = found
+        return found
 
     def _listed_rates(self, models: tuple[str | None, ...]) -> Rates | None:
         if self._listed is None:

@@ -3,6 +3,7 @@
 summary    values: what a verb did, as one JSON object
 wording    pure: the summary and its advice as lines of text
 progress   pure: the progress line and the log line
+bill       values: what was spent; bill_words: as a table and lines
 terminal   the only place that draws: a live line, tables; text from models and servers is made harmless first
 """
 

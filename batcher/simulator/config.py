@@ -48,6 +48,9 @@ class SimulatorConfig:
         models: known models, any other gets 404; empty: all are known.
         api_key: the one accepted key, others get 401; None: all are accepted.
         max_sentences: longest free-text answer.
+        cached_share: of the prompt tokens, said to come from a cache, 0 to 1; None: as OpenAI, from 1,024 on.
+        gateway_price: USD per million tokens of both kinds, told as what each answer cost; None: not told.
+        gateway_header: tell it as LiteLLM does, in a header, not as OpenRouter does, in `usage.cost`.
         ledger: keep an entry per request; totals are always kept.
         ledger_key: regular expression over the request body; its first group is stored with the entry.
     """
@@ -77,6 +80,9 @@ class SimulatorConfig:
     models: tuple[str, ...] = ()
     api_key: str | None = None
     max_sentences: int = 6
+    cached_share: float | None = None
+    gateway_price: float | None = None
+    gateway_header: bool = False
     ledger: bool = True
     ledger_key: str | None = None
 
@@ -173,6 +179,8 @@ def _check_bounds(config: SimulatorConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, not {value}")
+    if not 0 <= (config.cached_share or 0) <= 1 or (config.gateway_price or 0) < 0:
+        raise ValueError("cached_share must be from 0 to 1, gateway_price not negative")
     for name in ("faulty_attempts", "retry_after_s", "daily_wait_s", "drip_s", "hold_s", "outage_s"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must not be negative")

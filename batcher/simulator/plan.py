@@ -155,7 +155,21 @@ class Occasion:
                 self.config.seed,
                 self.config.max_sentences,
             )
+            self._bill(self.composed)
         return self.composed
+
+    def _bill(self, answer: Completion) -> None:
+        """What the configuration wants usage to say beside the counts."""
+        usage, share = answer.content["usage"], self.config.cached_share
+        assert isinstance(usage, dict)
+        if share is not None:
+            usage["prompt_tokens_details"]["cached_tokens"] = int(answer.prompt_tokens * share)
+        if self.config.gateway_price is not None and not self.config.gateway_header:
+            usage["cost"] = self._gateway_usd(answer)
+
+    def _gateway_usd(self, answer: Completion) -> float:
+        assert self.config.gateway_price is not None
+        return (answer.prompt_tokens + answer.completion_tokens) * self.config.gateway_price / 1_000_000
 
     def head(
         self,
@@ -192,6 +206,8 @@ class Occasion:
         return Delivery((head + body,), status, end)
 
     def answer(self, *, headers: str = "") -> Delivery:
+        if self.config.gateway_price is not None and self.config.gateway_header:
+            headers += f"x-litellm-response-cost: {self._gateway_usd(self.completion())}\r\n"
         return self.reply(200, orjson.dumps(self.completion().content), headers=headers)
 
 
