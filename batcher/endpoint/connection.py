@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from batcher.endpoint import sockets
 from batcher.endpoint.faults import NotHttp, PeerClosed, ReplyTooLarge, WriteStuck
-from batcher.endpoint.reader import ReplyReader
+from batcher.endpoint.reader import ReaderBug, ReplyReader
 
 if TYPE_CHECKING:
     import socket
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
     def rest(self) -> bool:
         """Let go of the reply; True when the connection may carry another exchange."""
         is_reusable = self._reader.is_reusable and self.sent_whole_at is not None and not self.is_closed
-        self._reader.begin()
+        self._reader.let_go()
         self.fresh = False
         return is_reusable
 
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             is_whole = self._reader.feed(data)
-        except (NotHttp, ReplyTooLarge) as error:
+        except (NotHttp, ReplyTooLarge, ReaderBug) as error:
             self._finish(error)
             return
         if is_whole:

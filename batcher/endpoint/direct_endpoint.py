@@ -20,13 +20,12 @@ import httpx
 from batcher.endpoint.arrival import Arrivals, Arrived
 from batcher.endpoint.connection import Connection, DeadlinePassed
 from batcher.endpoint.deadlines import Deadlines
-from batcher.endpoint.faults import EXPECTED, Ending, deadline_ending
+from batcher.endpoint.faults import EXPECTED, IDLE_BODY, deadline_ending
 from batcher.endpoint.key import Scrubber
 from batcher.endpoint.outgoing import request_headers, request_start
 from batcher.endpoint.sockets import CONNECT_TIMEOUT_S, IDLE_FOR_S, dial
 from batcher.endpoint.tls_connection import TlsConnection
 from batcher.endpoint.trust import Distrust, trust_context
-from batcher.records import FaultKind, Progress
 
 if TYPE_CHECKING:
     import socket
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from batcher.endpoint.address import Address
     from batcher.endpoint.arrival import BodyWatch
+    from batcher.endpoint.faults import Ending
     from batcher.endpoint.key import ApiKey
     from batcher.records import Reply, Request
 
@@ -54,6 +54,7 @@ class _Nothing:
 
 
 _NOTHING: Final = _Nothing()
+_TOO_LATE: Final = "no connection in time"
 
 
 class DirectEndpoint:
@@ -102,14 +103,12 @@ class DirectEndpoint:
             watch: told of the body while it arrives; see `BodyWatch`.
         """
         wall, began = self._wall(), time.perf_counter()
-        connection = self._take(began)
-        if connection is None:
-            try:
-                connection = await self._connect(deadline)
-            except EXPECTED as refused:
-                arrived = Arrived()
-                ending = await self._arrivals.ending(refused, _NOTHING, arrived)
-                return self._arrivals.reply(_NOTHING, arrived, ending, wall=wall, began=began)
+        try:
+            connection = self._take(began, deadline) or await self._connect(deadline)
+        except EXPECTED as refused:
+            arrived = Arrived()
+            ending = await self._arrivals.ending(refused, _NOTHING, arrived)
+            return self._arrivals.reply(_NOTHING, arrived, ending, wall=wall, began=began)
         error = await self._perform(connection, request, deadline, watch)
         end = None if error is None else await self._ending(error, connection, deadline)
         reply = self._arrivals.reply(connection, connection.reader.arrived, end, wall=wall, began=began)
@@ -128,8 +127,10 @@ class DirectEndpoint:
             while not all(connection.is_closed for connection in idle):  # noqa: ASYNC110 - a turn or two
                 await asyncio.sleep(0)
 
-    def _take(self, now: float) -> Connection | None:
-        """The connection used last, if it may be used again."""
+    def _take(self, now: float, deadline: float) -> Connection | None:
+        """The connection used last, if it may be used again. Raises TimeoutError: the deadline has passed."""
+        if deadline <= asyncio.get_running_loop().time():  # a scope may let a few awaits pass
+            raise TimeoutError(_TOO_LATE)
         while self._idle:
             connection = self._idle.pop()
             if now - connection.idle_since <= IDLE_FOR_S and connection.is_silent():
@@ -168,9 +169,7 @@ class DirectEndpoint:
         status = connection.reader.arrived.status
         if isinstance(error, DeadlinePassed):
             if connection.deadline < deadline:
-                return Ending(
-                    FaultKind.READ_TIMEOUT, Progress.CUT, "the rest of the body did not come in time"
-                )
+                return IDLE_BODY
             return deadline_ending(connection, status=status)
         if not isinstance(error, EXPECTED):
             raise error
@@ -220,4 +219,4 @@ async def _in_time(step: Awaitable[_T], deadline: float) -> _T:
     until = min(deadline, anyio.current_time() + CONNECT_TIMEOUT_S)
     with anyio.CancelScope(deadline=until):
         return await step
-    raise TimeoutError("no connection in time")
+    raise TimeoutError(_TOO_LATE)

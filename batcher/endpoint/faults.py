@@ -81,6 +81,10 @@ class Ending(NamedTuple):
     message: str
 
 
+IDLE_BODY: Final = Ending(FaultKind.READ_TIMEOUT, Progress.CUT, "the rest of the body did not come in time")
+"""Of a body that is watched while it arrives: too long from one piece to the next."""
+
+
 def ending_of(error: BaseException, wire: Traffic, *, status: int | None, now: float) -> Ending:
     """Name what ended the exchange; `status` is the final response's, `now` on the wire's clock."""
     message = _message(error)

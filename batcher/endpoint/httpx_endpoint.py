@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from batcher.endpoint.arrival import Arrivals, Arrived
-from batcher.endpoint.faults import EXPECTED, deadline_ending
+from batcher.endpoint.faults import EXPECTED, IDLE_BODY, deadline_ending
 from batcher.endpoint.key import Scrubber
 from batcher.endpoint.outgoing import request_headers
 from batcher.endpoint.payload import head_end, unchunk
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.endpoint.address import Address
+    from batcher.endpoint.arrival import BodyWatch
     from batcher.endpoint.faults import Ending
     from batcher.endpoint.key import ApiKey
     from batcher.records import Reply, Request
@@ -85,7 +86,6 @@ class HttpxEndpoint:
         environ: Mapping[str, str] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._address = address
         self._url = httpx.URL(address.chat_url)
         self._scrubber = Scrubber(key)
         self._headers = request_headers(self._url, key, headers or {})
@@ -96,8 +96,8 @@ class HttpxEndpoint:
         self._options = socket_options()
         self._idle: list[_Slot] = []
 
-    async def exchange(self, request: Request, *, deadline: float) -> Reply:
-        """POST the body and return everything that came back; see `ports.Endpoint`."""
+    async def exchange(self, request: Request, *, deadline: float, watch: BodyWatch | None = None) -> Reply:
+        """POST the body and return everything that came back; see `ports.Endpoint` and `BodyWatch`."""
         slot = self._idle.pop() if self._idle else self._open()
         slot.wire.begin(len(request.body))
         arrived = Arrived()
@@ -107,12 +107,14 @@ class HttpxEndpoint:
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    await self._perform(slot, request, arrived)
+                    observe = None if watch is None else _watching(watch, scope, deadline)
+                    await self._perform(slot, request, arrived, observe)
                     reusable = not slot.wire.answered_early and not _has_surplus(slot.wire, arrived)
                 except EXPECTED as error:
                     ending = await self._ending(error, slot.wire, arrived)
             if scope.cancelled_caught:
-                ending = deadline_ending(slot.wire, status=arrived.status)
+                is_idle = scope.deadline < deadline
+                ending = IDLE_BODY if is_idle else deadline_ending(slot.wire, status=arrived.status)
         finally:
             if reusable:
                 self._idle.append(slot)
@@ -137,7 +139,9 @@ class HttpxEndpoint:
             )
         )
 
-    async def _perform(self, slot: _Slot, request: Request, arrived: Arrived) -> None:
+    async def _perform(
+        self, slot: _Slot, request: Request, arrived: Arrived, observe: Callable[[bytes], None] | None
+    ) -> None:
         outgoing = httpx.Request(
             "POST",
             self._url,
@@ -154,6 +158,8 @@ class HttpxEndpoint:
         assert isinstance(stream, httpx.AsyncByteStream)
         async for chunk in stream:
             arrived.chunks.append(chunk)
+            if observe is not None:
+                observe(chunk)
         await stream.aclose()
 
     async def _ending(self, error: Exception, wire: Wire, arrived: Arrived) -> Ending | None:
@@ -165,6 +171,16 @@ class HttpxEndpoint:
             arrived.status, arrived.chunks = 407, [f"the proxy says: {error}".encode()]
             return None
         return await self._arrivals.ending(error, wire, arrived)
+
+
+def _watching(watch: BodyWatch, scope: anyio.CancelScope, deadline: float) -> Callable[[bytes], None]:
+    """Pass pieces on, and from the first one on let the deadline follow them."""
+
+    def observe(piece: bytes) -> None:
+        watch.on_piece(piece)
+        scope.deadline = min(deadline, anyio.current_time() + watch.idle_s)
+
+    return observe
 
 
 async def _discard(slot: _Slot) -> None:

@@ -34,6 +34,11 @@ _START: Final = b"HTTP/1."
 _MOST_NAMES: Final = 512
 _names: Final[dict[bytes, str]] = {}
 """Header names as they came -> lower case; servers send the same few in every reply. Bounded by `_MOST_NAMES`."""
+_NOTHING: Final = Arrived()
+
+
+class ReaderBug(Exception):
+    """Its cause came out of our own code, or of who watches: no fault of the server's."""
 
 
 class ReplyReader:
@@ -66,10 +71,13 @@ class ReplyReader:
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = None
+        self.is_whole = self.keeps_alive = self._surplus = False
         self.begin()
 
     def begin(self, observe: Callable[[bytes], None] | None = None) -> None:
         """Forget the last reply and be ready for the next."""
+        if self._parser is None or not self.is_reusable:
+            self._parser = httptools.HttpResponseParser(self)
         self.arrived = Arrived()
         self._headers: list[tuple[str, str]] = []
         self.arrived.headers = self._headers
@@ -79,8 +87,10 @@ class ReplyReader:
         self._pieces: list[bytes] = []
         self._head_done = self._head_checked = self._interim = self._is_odd = self._surplus = False
         self._odd: OddReader | None = None
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
+
+    def let_go(self) -> None:
+        """Keep no bytes of a reply that was taken."""
+        self.arrived, self._pieces = _NOTHING, []
 
     @property
     def raw(self) -> bytes:
@@ -96,7 +106,7 @@ class ReplyReader:
         """Read on; True when the reply is whole.
 
         Raises:
-            NotHttp: it is no HTTP. ReplyTooLarge: it is over the limit.
+            NotHttp: it is no HTTP. ReplyTooLarge: it is over the limit. ReaderBug.
         """
         self._pieces.append(data)
         self.received += len(data)
@@ -130,7 +140,7 @@ class ReplyReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None  # a bug, here or in `observe`
+            raise ReaderBug("while a reply was read") from error.__context__
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._parser = None
             if self.is_whole:
@@ -172,7 +182,10 @@ class ReplyReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:  # a trailer, or a reply that nobody asked for
             return
-        self._headers.append((_names.get(name) or _lower(name), value.decode("latin-1").strip()))
+        lower = _names.get(name) or _lower(name)
+        if lower == "transfer-encoding" and value.lower() != b"chunked":
+            self._is_odd = True
+        self._headers.append((lower, value.decode("latin-1").strip(" \t")))
 
     def on_headers_complete(self) -> None:
         if self._head_done:
@@ -185,9 +198,6 @@ class ReplyReader:
             self._is_odd = self._is_odd or status == 101 or status < 100
             return
         self.arrived.status = status
-        for name, value in self._headers:
-            if name == "transfer-encoding" and value.lower() != "chunked":
-                self._is_odd = True
         if not self._pieces[0].startswith(_START) and not self.raw.startswith(_START):
             self._is_odd = True
 

@@ -31,7 +31,9 @@ _DARWIN_KEEPALIVE: Final = 0x10
 _DARWIN_RXT_CONNDROPTIME: Final = 0x80
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """A family and an address in the form of `socket.connect`."""
+
     family: int
     address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
@@ -64,7 +66,11 @@ async def dial(host: str, port: int) -> socket.socket:
             the cause is the group of their errors.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    places = _in_turn([_Place(family, address) for family, _, _, _, address in found])
+    return await connect_first(in_turn([Place(family, address) for family, _, _, _, address in found]))
+
+
+async def connect_first(places: list[Place]) -> socket.socket:
+    """As `dial`, with the addresses known."""
     if len(places) == 1:
         return await _connect(places[0])
     race = _Race()
@@ -74,7 +80,7 @@ async def dial(host: str, port: int) -> socket.socket:
         race.close()
         raise
     if race.winner is None:
-        raise OSError(f"no address of {host} could be connected to") from ExceptionGroup("", race.errors)
+        raise OSError("none of its addresses could be connected to") from ExceptionGroup("", race.errors)
     return race.winner
 
 
@@ -85,7 +91,7 @@ class _Race:
         self.winner: socket.socket | None = None
         self.errors: list[OSError] = []
 
-    async def run(self, places: list[_Place]) -> None:
+    async def run(self, places: list[Place]) -> None:
         async with anyio.create_task_group() as group:
             for place in places:
                 failed = anyio.Event()
@@ -97,7 +103,7 @@ class _Race:
         if self.winner is not None:
             self.winner.close()
 
-    async def _try(self, place: _Place, failed: anyio.Event, scope: anyio.CancelScope) -> None:
+    async def _try(self, place: Place, failed: anyio.Event, scope: anyio.CancelScope) -> None:
         try:
             sock = await _connect(place)
         except OSError as error:
@@ -111,7 +117,7 @@ class _Race:
         scope.cancel()
 
 
-async def _connect(place: _Place) -> socket.socket:
+async def _connect(place: Place) -> socket.socket:
     sock = socket.socket(place.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -125,7 +131,7 @@ async def _connect(place: _Place) -> socket.socket:
     return sock
 
 
-def _in_turn(places: list[_Place]) -> list[_Place]:
+def in_turn(places: list[Place]) -> list[Place]:
     """IPv6 and IPv4 alternately, in the resolver's order, beginning with the family that it put first."""
     first = [each for each in places if each.family == places[0].family]
     second = [each for each in places if each.family != places[0].family]

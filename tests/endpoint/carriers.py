@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,6 +14,7 @@ from batcher.records import Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 Carrier = type[HttpxEndpoint] | type[DirectEndpoint]
 AnEndpoint = HttpxEndpoint | DirectEndpoint
@@ -41,6 +43,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture
 def carrier(request: pytest.FixtureRequest) -> Carrier:
     return CARRIERS[request.node.callspec.params["anyio_backend"]][1]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for localhost and its key, in one PEM file."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-keyout", str(key), "-out", str(cert), "-subj", "/O=Test House/CN=house authority"]
+    subprocess.run([*command, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    both.write_bytes(key.read_bytes() + cert.read_bytes())
+    return both
 
 
 def asking(body: bytes = b'{"model": "m"}') -> Request:

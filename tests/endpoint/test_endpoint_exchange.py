@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import zlib
@@ -16,6 +15,7 @@ import pytest
 from carriers import BODY, KEY, Carrier, asking, endpoint_of, httpx_only, once, one_reply, saying, served
 from carriers import anyio_backend as anyio_backend  # noqa: PLC0414 - a fixture
 from carriers import carrier as carrier  # noqa: PLC0414 - a fixture
+from carriers import certificate as certificate  # noqa: PLC0414 - a fixture
 from wireserver import Peer, WireServer
 
 from batcher import __version__
@@ -171,8 +171,8 @@ async def test_redirects_are_not_followed(carrier: Carrier) -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("gzip", gzip.compress(BODY)),
-        ("gzip", gzip.compress(BODY[:4]) + gzip.compress(BODY[4:])),
+        ("gzip", gzip.compress(BODY, mtime=0)),
+        ("gzip", gzip.compress(BODY[:4], mtime=0) + gzip.compress(BODY[4:], mtime=0)),
         ("deflate", zlib.compress(BODY)),
         ("identity", BODY),
     ],
@@ -184,7 +184,7 @@ async def test_encoded_bodies_are_decoded(carrier: Carrier, name: str, data: byt
 
 
 @pytest.mark.parametrize(
-    ("name", "data"), [("gzip", BODY), ("gzip", gzip.compress(BODY)[:-6]), ("br", b"\x0b\x02\x80")]
+    ("name", "data"), [("gzip", BODY), ("gzip", gzip.compress(BODY, mtime=0)[:-6]), ("br", b"\x0b\x02\x80")]
 )
 async def test_a_body_that_cannot_be_decoded_is_kept_as_it_came(
     carrier: Carrier, name: str, data: bytes
@@ -429,18 +429,6 @@ async def test_cancellation_passes_through_and_closes_the_connection(carrier: Ca
 
 
 # --- TLS ---
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for localhost and its key, in one PEM file."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-keyout", str(key), "-out", str(cert), "-subj", "/O=Test House/CN=house authority"]
-    subprocess.run([*command, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    both.write_bytes(key.read_bytes() + cert.read_bytes())
-    return both
 
 
 async def test_an_untrusted_certificate_is_refused_with_its_issuer_and_a_hint(
