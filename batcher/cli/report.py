@@ -47,7 +47,7 @@ def report(out: Path, other: Path | None, *, html: str | None, state: Path | Non
     found: Findings | Comparison
     found = findings_of(out, state=state) if other is None else comparison_of(out, other, state=state)
     if html is not None:
-        path = default_page(out) if html == BESIDE else Path(html)
+        path = default_page(out, other) if html == BESIDE else Path(html)
         write_page(found, path)
         write_lines([f"  {path}  {path.stat().st_size / 1000:,.0f} kB, opens offline"], to_stderr=True)
     if as_json:

@@ -123,6 +123,13 @@ def sendable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     return headers
 
 
+def page_name(path: str) -> str:
+    """Where the report goes: an HTML page, so that it cannot be the output by a slip."""
+    if not path.lower().endswith((".html", ".htm")):
+        raise ValueError("is a page, so its name ends in .html")
+    return path
+
+
 def label_values(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(values) < 2:
         raise ValueError("needs at least two values to choose from")
@@ -308,7 +315,7 @@ class OutputTable(Table):
     prefix: Annotated[StrictStr, AfterValidator(one_line)] | None = None
     keep_raw: StrictBool = False
     expand: StrictBool = True
-    report: None = None
+    report: Annotated[Line, AfterValidator(page_name)] | None = None
 
 
 class PriceTable(Table):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PATH_KEYS: tuple[tuple[str, ...], ...] = (
     ("input", "path"),
     ("output", "path"),
+    ("output", "report"),
     ("endpoint", "ca_file"),
     ("request", "response_format", "file"),
     ("request", "images", "root"),

@@ -22,7 +22,6 @@ UNBUILT: Mapping[tuple[str, str], str] = {
         "dedupe",
     ): "sending equal rows once is not built yet; take it out (every row is then sent and paid)",
     ("request", "images"): "images are not built yet; take it out",
-    ("output", "report"): "the report is not built yet; take it out",
 }
 """(table, key) -> why it is refused. A key set to false asks for nothing and is accepted."""
 

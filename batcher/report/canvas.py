@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 720.0
 HEIGHT: Final = 210.0
 LEFT: Final = 58.0
-RIGHT: Final = WIDTH - 14.0
+MARGIN: Final = 14.0
+RIGHT: Final = WIDTH - MARGIN
 TOP: Final = 26.0
 BOTTOM: Final = HEIGHT - 30.0
 
@@ -27,18 +28,25 @@ BOTTOM: Final = HEIGHT - 30.0
 class Canvas:
     """One picture with its title and description for screen readers."""
 
-    def __init__(self, key: str, title: str, said: str, *, height: float = HEIGHT) -> None:
+    def __init__(
+        self, key: str, title: str, said: str, *, width: float = WIDTH, height: float = HEIGHT
+    ) -> None:
+        self._right = width - MARGIN
         self._svg = Element(
             "svg",
             {
                 "xmlns": "http://www.w3.org/2000/svg",
-                "viewBox": f"0 0 {WIDTH:g} {height:g}",
+                "viewBox": f"0 0 {width:g} {height:g}",
                 "role": "img",
                 "aria-labelledby": f"{key}-title {key}-said",
             },
         )
         SubElement(self._svg, "title", {"id": f"{key}-title"}).text = harmless(title)
         SubElement(self._svg, "desc", {"id": f"{key}-said"}).text = harmless(said)
+
+    def stretch(self) -> None:
+        """Fill whatever place there is, without regard to proportions."""
+        self._svg.set("preserveAspectRatio", "none")
 
     def rect(
         self, css: str, *, x: float, y: float, width: float, height: float, tip: str | None = None
@@ -65,18 +73,16 @@ class Canvas:
         """Grid lines with their values, and what they count above them."""
         for tick in scale.ticks(unit=unit):
             css = "axis" if abs(tick.at - scale.low) < 0.1 else "grid"
-            self.line(css, LEFT, tick.at, RIGHT, tick.at)
+            self.line(css, LEFT, tick.at, self._right, tick.at)
             self.text(tick.text, x=LEFT - 8, y=tick.at + 4, anchor="end")
         self.text(name, x=LEFT, y=12, css="name")
 
     def x_ticks(self, ticks: Iterable[Tick], *, bottom: float = BOTTOM) -> None:
         for tick in ticks:
             self.line("axis", tick.at, bottom, tick.at, bottom + 5)
-            is_last = tick.at > RIGHT - 20
+            is_last = tick.at > self._right - 20
             anchor = "end" if is_last else "start" if tick.at < LEFT + 8 else "middle"
-            self.text(
-                tick.text, x=min(tick.at, RIGHT) if not is_last else RIGHT, y=bottom + 19, anchor=anchor
-            )
+            self.text(tick.text, x=self._right if is_last else tick.at, y=bottom + 19, anchor=anchor)
 
     def time_axis(self, clock: Clock) -> None:
         """Round times, and a mark where a quiet spell was left out."""

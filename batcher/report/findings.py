@@ -30,9 +30,10 @@ class Distribution:
 
     Attributes:
         unit: "ms" or "tokens".
-        zeros: rows with 0, which stand in no bin because the bins are logarithmic.
-        bins: contiguous, ascending, empty ones included; none when no value is above 0.
-        p50, p90, p95, p99: within 1 % of the true quantile.
+        zeros: rows with 0, which stand in no bin.
+        bins: contiguous, ascending, empty ones included; none when no value is above 0. They are logarithmic, or, where
+            `is_even`, of one width and on whole numbers.
+        p50, p90, p95, p99: within 1 % of the true quantile; exact where few whole numbers occur.
     """
 
     unit: str
@@ -46,6 +47,7 @@ class Distribution:
     p99: float
     zeros: int
     bins: tuple[Bin, ...]
+    is_even: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from batcher.report.verdict import class_words, tone, verdict
 from batcher.report.wording import duration, harmless, money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from batcher.report.findings import Comparison, Findings
+    from batcher.report.findings import Comparison, Example, Findings
     from batcher.report.plots import Plot
 
 GENERATOR: Final = "batcher report"
@@ -59,11 +59,13 @@ class Pictures:
             outcomes=pictures.outcomes(found),
             throughput=pictures.throughput(found),
             window=pictures.window(found),
-            latency=spread("latency", "Latency", found.latency, "c0"),
+            latency=spread("latency", "Latency per row", found.latency, "c0"),
             latency_over_time=pictures.latency_over_time(found),
             ttft=spread("ttft", "Time to first token", found.ttft, "c0"),
-            prompt=spread("prompt", "Tokens in, per row", found.tokens.prompt_spread, "c0"),
-            completion=spread("completion", "Tokens out, per row", found.tokens.completion_spread, "c2"),
+            prompt=spread("prompt", "Tokens in, per row", found.tokens.prompt_spread, "c0", is_half=True),
+            completion=spread(
+                "completion", "Tokens out, per row", found.tokens.completion_spread, "c2", is_half=True
+            ),
             tokens=pictures.tokens(found),
             cost=pictures.cost(found),
         )
@@ -124,7 +126,7 @@ def _cost_tile(found: Findings) -> Tile:
     if found.cost.usd is None:
         return Tile("cost", "unknown", "no price is known")
     per = found.usd_per_1000_ok
-    return Tile("cost", money(found.cost.usd), f"{money(per)} per 1,000 ok rows" if per else "")
+    return Tile("cost", money(found.cost.usd), f"{money(per)} per 1,000 ok" if per else "")
 
 
 def _shown(value: object) -> object:
@@ -136,6 +138,14 @@ def _shown(value: object) -> object:
     return value
 
 
+def _alike(examples: Sequence[Example]) -> list[tuple[Example, ...]]:
+    """Rows that say the same, together, so that one message is not printed three times."""
+    groups: dict[tuple[str | None, str | None], list[Example]] = {}
+    for each in examples:
+        groups.setdefault((each.message, each.answer), []).append(each)
+    return [tuple(group) for group in groups.values()]
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("batcher.report", "pages"),
@@ -145,7 +155,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[..., str]] = {
+    filters: dict[str, Callable[..., object]] = {
         "count": lambda number: f"{number:,}",
         "money": lambda usd: "unknown" if usd is None else money(usd),
         "ms": milliseconds,
@@ -154,6 +164,7 @@ def _environment() -> Environment:
         "amount": amount,
         "compact": compact,
         "reason": class_words,
+        "alike": _alike,
         "iso": lambda ts: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ts)),
     }
     environment.filters.update(filters)

@@ -78,7 +78,10 @@ def _rate(rows: int, piece: Slice) -> float:
 
 
 def _drawable(timeline: Timeline | None) -> Timeline | None:
-    return timeline if timeline is not None and len(timeline.slices) > 1 else None
+    """The timeline, unless it has too little to draw."""
+    if timeline is None or timeline.rows < LEAST_ROWS or len(timeline.slices) < 2:
+        return None
+    return timeline
 
 
 def _thinned(timeline: Timeline) -> Iterable[tuple[float, float, Counts]]:
@@ -197,8 +200,10 @@ def tokens(found: Findings) -> Plot | None:
     return areas(about, timeline, series, numbers)
 
 
-def spread(key: str, title: str, found: Distribution | None, css: str) -> Plot | None:
+def spread(
+    key: str, title: str, found: Distribution | None, css: str, *, is_half: bool = False
+) -> Plot | None:
     """A histogram; None where a few words say as much."""
     if found is None or found.count < LEAST_ROWS or len(found.bins) < 2:
         return None
-    return histogram(About(key, title, said_distribution(found), "rows"), found, css)
+    return histogram(About(key, title, said_distribution(found), "rows"), found, css, is_half=is_half)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from batcher.report.canvas import BOTTOM, LEFT, RIGHT, TOP, Canvas
-from batcher.report.figures import DASH, amount, compact, percent
-from batcher.report.scales import Clock, Linear, Logarithmic
+from batcher.report.canvas import BOTTOM, LEFT, MARGIN, RIGHT, TOP, WIDTH, Canvas
+from batcher.report.figures import DASH, amount, percent
+from batcher.report.scales import Clock, Even, Linear, Logarithmic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from batcher.report.findings import Bin, Distribution
     from batcher.report.timeline import Stretch, Timeline
 
+HALF_WIDTH: Final = 400.0
+"""Of a plot that stands beside another one."""
 _BAR_HEIGHT: Final = 34.0
 _LEAST_BAR: Final = 3.0
 """Pixels of a share that is there at all, so that three rows of a million can be seen."""
@@ -163,11 +165,14 @@ def _ways(series: Points, clock: Clock, scale: Linear) -> list[list[tuple[float,
     return [way for way in found if len(way) > 1]
 
 
-def histogram(about: About, found: Distribution, css: str) -> Plot:
-    """Bars over a logarithmic axis, with the median and the 95th and 99th percentile marked."""
-    canvas = Canvas(about.key, about.title, about.said)
+def histogram(about: About, found: Distribution, css: str, *, is_half: bool = False) -> Plot:
+    """Bars over a logarithmic or even axis, with the median and the 95th and 99th percentile marked."""
+    width = HALF_WIDTH if is_half else WIDTH
+    right = width - MARGIN
+    canvas = Canvas(about.key, about.title, about.said, width=width)
     bins = found.bins
-    scale = Logarithmic(bins[0].low, bins[-1].high, LEFT, RIGHT)
+    axis = Even if found.is_even else Logarithmic
+    scale = axis(bins[0].low, bins[-1].high, LEFT, right)
     rows = Linear.up_to(max(each.rows for each in bins), low=BOTTOM, high=TOP + 14)
     canvas.y_axis(rows, name=about.axis)
     for each in bins:
@@ -179,14 +184,14 @@ def histogram(about: About, found: Distribution, css: str) -> Plot:
             y=top,
             width=end - x - 1,
             height=BOTTOM - top,
-            tip=f"{_between(each, found.unit)}: {each.rows:,} rows",
+            tip=f"{_between(each, found)}: {each.rows:,} rows",
         )
     _marks(canvas, scale, found)
     canvas.x_ticks(scale.ticks(unit=found.unit))
     numbers = Grid(
         (_HEADS[found.unit], "rows", "share"),
         tuple(
-            (_between(each, found.unit), f"{each.rows:,}", percent(each.rows, found.count))
+            (_between(each, found), f"{each.rows:,}", percent(each.rows, found.count))
             for each in bins
             if each.rows
         ),
@@ -197,29 +202,39 @@ def histogram(about: About, found: Distribution, css: str) -> Plot:
 _HEADS: Final = {"ms": "time", "tokens": "tokens"}
 
 
-def _between(each: Bin, unit: str) -> str:
+def _between(each: Bin, found: Distribution) -> str:
+    if found.is_even:
+        first, last = each.low + 0.5, each.high - 0.5
+        return f"{first:,.0f}" if first == last else f"{first:,.0f} {DASH} {last:,.0f}"
+    unit = found.unit
     return f"{amount(each.low, unit)} {DASH} {amount(each.high, unit)}"
 
 
-def _marks(canvas: Canvas, scale: Logarithmic, found: Distribution) -> None:
-    """Percentiles that lie apart; close ones would print over each other."""
+def _marks(canvas: Canvas, scale: Even | Logarithmic, found: Distribution) -> None:
+    """Percentiles; names of those that lie too close are left out, or they would print over each other."""
     last = LEFT - _LABEL_GAP
+    right = scale.high
     for name, value in (("median", found.p50), ("p95", found.p95), ("p99", found.p99)):
         if not scale.least <= value <= scale.most:
             continue
         x = scale.at(value)
         canvas.line("mark", x, TOP + 2, x, BOTTOM)
         if x - last >= _LABEL_GAP:
-            canvas.text(name, x=x, y=TOP - 2, css="marked", anchor="end" if x > RIGHT - 20 else "middle")
-            last = x
+            canvas.text(name, x=x, y=TOP - 2, css="marked", anchor="end" if x > right - 20 else "middle")
+        elif x - last >= _LABEL_GAP / 2 and x < right - _LABEL_GAP:
+            canvas.text(name, x=x - 4, y=TOP - 2, css="marked")
+        else:
+            continue
+        last = x
 
 
 def shares(about: About, parts: Sequence[Series], numbers: Grid) -> Plot:
     """One bar for a whole, split among its parts; each of them has one value."""
     canvas = Canvas(about.key, about.title, about.said, height=_BAR_HEIGHT)
+    canvas.stretch()
     there = [part for part in parts if part.values[0] > 0]
     total = sum(part.values[0] for part in there)
-    room = 720.0 - _LEAST_BAR * len(there)
+    room = WIDTH - _LEAST_BAR * len(there)
     x = 0.0
     for part in there:
         width = _LEAST_BAR + room * part.values[0] / total
@@ -240,4 +255,4 @@ def said_distribution(found: Distribution) -> str:
         f"{name} {amount(value, found.unit)}{unit}"
         for name, value in (("median", found.p50), ("95th percentile", found.p95), ("99th", found.p99))
     ]
-    return f"{compact(found.count)} rows; {', '.join(words)}, largest {amount(found.most, found.unit)}{unit}."
+    return f"{found.count:,} rows; {', '.join(words)}, largest {amount(found.most, found.unit)}{unit}."

@@ -19,7 +19,9 @@ _TIME_STEPS_S: Final = (
 )  # fmt: skip
 _LABEL_WIDTH: Final = 64
 """Pixels a time label needs."""
-_FINE: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+_MOST_STEPS: Final = 6
+_LEAST_TICKS: Final = 3
+_MOST_TICKS: Final = 12
 GAP: Final = 22.0
 """Pixels between two stretches of time."""
 
@@ -43,9 +45,7 @@ class Linear:
         """With round steps, and a top that is one of them."""
         if most <= 0 or not math.isfinite(most):
             return cls(1.0, 1.0, low, high)
-        rough = most / ticks
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough * 0.999999)
+        step = _round_step(most / ticks)
         return cls(step * math.ceil(most / step - 1e-9), step, low, high)
 
     def at(self, value: float) -> float:
@@ -64,6 +64,38 @@ def _text(value: float, unit: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Even:
+    """From `least` to `most`, which is more."""
+
+    least: float
+    most: float
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        return self.low + (self.high - self.low) * (value - self.least) / (self.most - self.least)
+
+    def ticks(self, *, unit: str) -> list[Tick]:
+        """At round steps; whole numbers where tokens are counted."""
+        return [
+            Tick(self.at(value), _with_unit(value, unit)) for value in _steps(self.least, self.most, unit)
+        ]
+
+
+def _steps(least: float, most: float, unit: str) -> list[float]:
+    """Round values from `least` to `most`, at even distances."""
+    step = _round_step((most - least) / _MOST_STEPS)
+    step = max(1.0, step) if unit == "tokens" else step
+    return [number * step for number in range(math.ceil(least / step), int(most / step) + 1)]
+
+
+def _round_step(rough: float) -> float:
+    """1, 2, 2.5 or 5 times a power of ten, at least `rough`, which is above 0."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough * 0.999999)
+
+
+@dataclass(frozen=True, slots=True)
 class Logarithmic:
     """From `least` to `most`, both above 0."""
 
@@ -77,13 +109,13 @@ class Logarithmic:
         return self.low + (self.high - self.low) * math.log(value / self.least) / span
 
     def ticks(self, *, unit: str) -> list[Tick]:
-        """At 1, 2 and 5 of every power of ten, or thinner where there are too many."""
+        """At 1, 2 and 5 of every power of ten, thinner where there are too many, even steps where there are few."""
         found = self._within((1, 2, 5))
-        if len(found) > 12:
+        if len(found) < _LEAST_TICKS:
+            found = _steps(self.least, self.most, unit)
+        if len(found) > _MOST_TICKS:
             found = self._within((1,))
-        if len(found) < 2:
-            found = self._within(_FINE)
-        every = -(-len(found) // 12)
+        every = -(-len(found) // _MOST_TICKS)
         return [Tick(self.at(value), _with_unit(value, unit)) for value in found[::every]]
 
     def _within(self, digits: Sequence[float]) -> list[float]:

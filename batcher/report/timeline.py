@@ -7,6 +7,7 @@ which a plot draws side by side.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -117,12 +118,19 @@ class Counter:
         for (number, model), counts in finer.items():
             self._counts[number // ratio, model] = self._counts[number // ratio, model].plus(counts)
 
-    def timeline(self) -> Timeline | None:
-        """None when nothing was added."""
+    def timeline(self, began: float | None = None) -> Timeline | None:
+        """None when nothing was added.
+
+        Args:
+            began: when the first request went out, which belongs to the time at work; None when unknown.
+        """
         if not self._counts:
             return None
         fine = LADDER_S[self._step]
         stretches = _stretches(sorted({number for number, _ in self._counts}), fine)
+        start = stretches[0].start
+        if began is not None and start - QUIET_LEAST_S < began < start:
+            stretches = (Stretch(math.floor(began / fine + 1e-6) * fine, stretches[0].end), *stretches[1:])
         active = sum(stretch.end - stretch.start for stretch in stretches)
         width = next(
             (step for step in LADDER_S if step >= fine and active / step <= MOST_SHOWN), LADDER_S[-1]

@@ -47,7 +47,8 @@ def _ok_words(found: Findings, done: int, *, is_start: bool) -> str:
         return "The one row is not ok" if is_start else "the one row is not ok"
     if found.ok == 0:
         return f"{'None' if is_start else 'none'} of {done:,} rows is ok"
-    return f"{found.ok:,} of {done:,} rows ({percent(found.ok, done)}) are ok"
+    are = "is" if found.ok == 1 else "are"
+    return f"{found.ok:,} of {done:,} rows ({percent(found.ok, done)}) {are} ok"
 
 
 def _effort(found: Findings) -> str:

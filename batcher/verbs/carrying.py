@@ -28,6 +28,7 @@ from batcher.verbs.at_work import buy
 from batcher.verbs.closing import publish_round, session_summary, summary_of_output, token_limit
 from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
+from batcher.verbs.report_at_end import write_report_of
 from batcher.verbs.round import Round, Session
 from batcher.verbs.spending import BOUGHT_AGAIN
 from batcher.verbs.wiring import output_schema, price_function, prices_version, settler
@@ -68,6 +69,7 @@ def _carried_out(session: Session) -> Summary:
     except BatcherError as error:
         error.summary = _stopped(session, error)
         raise
+    write_report_of(session.round)
     return summary
 
 

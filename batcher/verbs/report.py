@@ -29,6 +29,7 @@ from batcher.verbs.report_run import read_run
 if TYPE_CHECKING:
     from batcher.report.findings import Comparison, ErrorClass, Setting
     from batcher.store.footer import FileFacts
+    from batcher.verbs.places import Place
     from batcher.verbs.report_rows import RowFindings
     from batcher.verbs.report_run import RunLeft
 
@@ -49,8 +50,12 @@ def findings_of(out: Path, *, state: Path | None = None, here: Path | None = Non
         JobError: no output of ours stands there.
         StorageError: it is damaged or cannot be read.
     """
+    return findings_at(place_of(out, state), here=here)
+
+
+def findings_at(place: Place, *, here: Path | None = None) -> Findings:
+    """As `findings_of`, of the output at that place."""
     here = (here or Path.cwd()).absolute()
-    place = place_of(out, state)
     facts = _facts(place.output)
     try:
         rows = read_rows(place.output)
@@ -86,9 +91,13 @@ def write_page(found: Findings | Comparison, path: Path) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def default_page(output: Path) -> Path:
-    """Where the page of an output goes when nobody names a place: ``labels.parquet`` -> ``labels.report.html``."""
-    return output.with_name(f"{output.name.removesuffix('.parquet')}.report.html")
+def default_page(output: Path, other: Path | None = None) -> Path:
+    """Where a page goes when nobody names a place: ``labels.parquet`` -> ``labels.report.html``, beside it.
+
+    A comparison names both: ``labels.with.labels-v2.report.html``.
+    """
+    names = [path.name.removesuffix(".parquet") for path in (output, other) if path is not None]
+    return output.with_name(f"{'.with.'.join(names)}.report.html")
 
 
 def _is_report(path: Path) -> bool:

@@ -39,12 +39,16 @@ def measure(sketch: Sketch, column: pa.ChunkedArray) -> None:
     positive = numbers.filter(pc.greater(numbers, 0.0))
     bins = pc.floor(pc.divide(pc.ln(positive), _BIN)).cast(pa.int32())
     ends = pc.min_max(numbers).as_py()
+    is_whole = pa.types.is_integer(column.type)
     sketch.add(
         {int(str(number)): count for number, count in counted(bins)},
         zeros=len(numbers) - len(positive),
         total=pc.sum(numbers).as_py(),
         least=ends["min"],
         most=ends["max"],
+        whole={int(str(number)): count for number, count in counted(positive.cast(pa.int64()))}
+        if is_whole
+        else None,
     )
 
 

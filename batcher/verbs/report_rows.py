@@ -6,6 +6,7 @@ told without them. Never holds a row; the few that are shown as examples are rea
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from batcher.records import Outcome
 from batcher.report.findings import ErrorClass, ModelUse
 from batcher.report.sketch import Sketch
-from batcher.report.timeline import UNNAMED, Counts
+from batcher.report.timeline import MICROSECONDS, UNNAMED, Counts
 from batcher.report.timeline import Counter as TimeCounter
 from batcher.store.columns import COLUMNS, NAME_KEY, ROLE_KEY, Role, our_columns
 from batcher.store.part import Totals, open_part
@@ -47,6 +48,7 @@ _READ: Final[tuple[str, ...]] = (
     "paid_attempts",
     "latency_ms",
     "ttft_ms",
+    "sent_at",
     "received_at",
     "prompt_tokens",
     "completion_tokens",
@@ -143,6 +145,7 @@ class _Survey:
     kinds: dict[Kind, _Tally] = field(default_factory=dict)
     spots: dict[Kind, list[Spot]] = field(default_factory=dict)
     answers: list[Spot] = field(default_factory=list)
+    began: float | None = None
 
     @classmethod
     def of(cls, file: pq.ParquetFile) -> _Survey:
@@ -243,6 +246,9 @@ class _Survey:
             )
 
     def _add_times(self, table: pa.Table) -> None:
+        first = pc.min(table.column("sent_at").cast(pa.int64())).as_py()
+        if first is not None:
+            self.began = min(first / MICROSECONDS, self.began or math.inf)
         numbers = pc.divide(table.column("received_at").cast(pa.int64()), self.times.width_us)
         timed = table.append_column("slice", numbers)
         grouped = timed.group_by(["slice", "model", "is_ok"], use_threads=False).aggregate(
@@ -279,7 +285,7 @@ class _Survey:
             warnings=dict(self.warnings.most_common()),
             sources=dict(self.sources.most_common()),
             models=tuple(sorted(self.models.values(), key=lambda use: (-(use.cost_usd or 0), -use.rows))),
-            timeline=self.times.timeline(),
+            timeline=self.times.timeline(self.began),
             latency=self.sketches["latency_ms"].distribution("ms"),
             ttft=self.sketches["ttft_ms"].distribution("ms"),
             prompt=self.sketches["prompt_tokens"].distribution("tokens"),

@@ -58,6 +58,7 @@ CHANGES: dict[str, str] = {
     "output.prefix": "output.prefix=llm_",
     "output.keep_raw": "output.keep_raw=true",
     "output.expand": "output.expand=false",
+    "output.report": "output.report=night.html",
     "tags.*": "tags.team=support",
     "prices.*.input": "prices.m={input=1, output=1}",
 }

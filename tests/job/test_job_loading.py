@@ -304,6 +304,7 @@ def test_a_toml_error_names_file_line_and_column(tmp_path: Path, text: str, plac
         ("input", 'prompt_column = "word"', "keep one"),
         ("input", 'messages_column = "a"', "keep one"),
         ("output", 'prefix = ""', "[output] prefix: is empty"),
+        ("output", 'report = "out.parquet"', "[output] report: is a page, so its name ends in .html"),
         ("output", 'keep_raw = "yes"', '[output] keep_raw: must be true or false, not "yes"'),
     ],
 )
@@ -505,7 +506,6 @@ UNBUILT_LINES = [
     ("request", "reask = true"),
     ("request", "dedupe = true"),
     ("request", 'images = {root = "pictures"}'),
-    ("output", "report = true"),
 ]
 
 

@@ -16,6 +16,7 @@ from batcher.errors import Conflict, JobError, StorageError
 from batcher.report.brief import comparison_text, report_text
 from batcher.report.page import report_page
 from batcher.verbs.report import default_page, findings_of, write_page
+from batcher.verbs.report_at_end import page_path
 from batcher.verbs.report_comparison import comparison_of
 
 if TYPE_CHECKING:
@@ -133,15 +134,15 @@ TAKEN = {"reused_from": "run-0", "cost_usd": 0.0}
     ("rows", "words"),
     [
         ([], "The input had no rows, so nothing was asked."),
-        ([answered(0)], "The one row is ok, in 0.1 s for $0.00002."),
-        ([answered(0, cost_usd=None), answered(1)], "All 2 rows are ok, in 0.1 s for $0.00002."),
+        ([answered(0)], "The one row is ok, in 0.9 s for $0.00002."),
+        ([answered(0, cost_usd=None), answered(1)], "All 2 rows are ok, in 0.9 s for $0.00002."),
         (
             [answered(n, cost_usd=None) for n in range(2)],
-            "All 2 rows are ok, in 0.1 s, at a cost that is not known.",
+            "All 2 rows are ok, in 0.9 s, at a cost that is not known.",
         ),
         (
             [answered(0, **FAILED)],
-            "The one row is not ok, in 0.1 s for $0.00002; it is failed: server error.",
+            "The one row is not ok, in 0.9 s for $0.00002; it is failed: server error.",
         ),
         (
             [answered(n, **TAKEN) for n in range(3)],
@@ -275,3 +276,22 @@ def test_two_outputs_are_matched_row_by_row_whatever_their_order(tmp_path: Path)
     fewer = comparison_of(one, output("fewer.parquet", right[1:3]))
     assert (fewer.matched, fewer.only_left, fewer.only_right) == (2, 3, 0)
     assert "2 rows stand in both" in comparison_text(fewer)
+
+
+def test_a_run_writes_the_page_its_job_names_and_a_page_that_cannot_be_written_fails_nothing(
+    tmp_path: Path,
+) -> None:
+    rows = write_rows(tmp_path / "in.jsonl", ["one thing", "another"])
+    page = tmp_path / "report.html"
+    with simulator() as at:
+        carry_out(at, rows, tmp_path / "out.parquet", sets=[f"output.report='{page}'"])
+        told = page.read_text()
+        mine = tmp_path / "mine.html"
+        mine.write_text("mine")
+        summary = carry_out(at, rows, tmp_path / "other.parquet", sets=[f"output.report='{mine}'"])
+    assert "All 2 rows are ok" in told
+    assert "Sessions" in told
+    assert (summary.exit_code, mine.read_text()) == (0, "mine")
+    with pytest.raises(JobError, match=r"a page, so its name ends in \.html"):
+        carry_out(at, rows, tmp_path / "third.parquet", sets=["output.report='report.parquet'"])
+    assert page_path(page, simulated=True).name == "report.simulated.html"
