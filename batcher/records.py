@@ -219,6 +219,8 @@ class Answer:
     tool_calls: str | None = None
     choices_json: str | None = None
     """Further completions of ``n > 1`` as a JSON array, or None."""
+    logprobs_json: str | None = None
+    """Of the answer's own choice."""
     usage: Usage = field(default_factory=Usage)
     usage_json: str | None = None
 

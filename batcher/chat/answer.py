@@ -41,11 +41,12 @@ def answer_of(completion: dict[str, Any]) -> Read:
     chosen = _first_usable(choices)
     choice = choices[chosen or 0] if choices else None
     finish_reason = _finish_reason(choice, odd) if isinstance(choice, dict) else None
-    content, reasoning, refusal, tool_calls = None, None, None, None
+    content, reasoning, refusal, tool_calls, logprobs = None, None, None, None, None
     if chosen is not None:
         if chosen > 0:
             odd.append("first_choice_unusable")
         content, reasoning, refusal, tool_calls = _message(choices[chosen]["message"], odd)
+        logprobs = choices[chosen].get("logprobs")
     raw_usage = completion.get("usage")
     answer = Answer(
         response_id=_scalar_text(completion.get("id")),
@@ -58,6 +59,7 @@ def answer_of(completion: dict[str, Any]) -> Read:
         choices_json=json_text(choices[:chosen] + choices[chosen + 1 :])
         if len(choices) > 1 and chosen is not None
         else None,
+        logprobs_json=json_text(logprobs) if logprobs else None,
         usage=usage_of(raw_usage, odd),
         usage_json=None if raw_usage is None else json_text(raw_usage),
     )

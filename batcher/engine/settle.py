@@ -279,6 +279,7 @@ def _answer_values(answer: Answer) -> dict[str, object]:
         "refusal": answer.refusal,
         "tool_calls": answer.tool_calls,
         "choices_json": answer.choices_json,
+        "logprobs_json": answer.logprobs_json,
     }
 
 

@@ -69,6 +69,7 @@ class _Choice(NamedTuple):
     message: dict[str, object]
     finish_reason: str
     tokens: int
+    logprobs: dict[str, object] | None = None
 
 
 def compose_completion(
@@ -82,14 +83,14 @@ def compose_completion(
     choices = [_choose(fields, dice, limit, max_sentences, index) for index in range(wanted)]
     prompt_tokens = max(1, len(body) // BYTES_PER_TOKEN)
     completion_tokens = sum(choice.tokens for choice in choices)
-    reasoning = _reasoning_tokens(dice, limit, completion_tokens, wanted)
+    reasoning = _reasoning_tokens(fields, dice, limit, completion_tokens, wanted)
     content: dict[str, object] = {
         "id": f"chatcmpl-{digest.hex()}",
         "object": "chat.completion",
         "created": CREATED,
         "model": fields.get("model"),
         "choices": [
-            {"index": i, "message": c.message, "logprobs": None, "finish_reason": c.finish_reason}
+            {"index": i, "message": c.message, "logprobs": c.logprobs, "finish_reason": c.finish_reason}
             for i, c in enumerate(choices)
         ],
         "usage": {
@@ -127,8 +128,10 @@ def _cached_tokens(dice: Dice, prompt_tokens: int) -> int:
     return prompt_tokens * 3 // 4 // 128 * 128
 
 
-def _reasoning_tokens(dice: Dice, limit: int | None, used: int, wanted: int) -> int:
-    if dice.below(8):
+def _reasoning_tokens(
+    fields: Mapping[str, object], dice: Dice, limit: int | None, used: int, wanted: int
+) -> int:
+    if dice.below(8) and not _reasons(fields):
         return 0
     tokens = 64 * (1 + dice.below(4))
     return tokens if limit is None or used + tokens <= limit * wanted else 0
@@ -153,7 +156,28 @@ def _choose(
     tokens, finish_reason = count_tokens(text), "stop"
     if limit is not None and tokens > limit:
         text, tokens, finish_reason = text[: limit * BYTES_PER_TOKEN], limit, "length"
-    return _Choice({"role": "assistant", "content": text, "refusal": None}, finish_reason, tokens)
+    message = {"role": "assistant", "content": text, "refusal": None}
+    if _reasons(fields):
+        message["reasoning_content"] = dice.pick(SENTENCES)
+    return _Choice(message, finish_reason, tokens, _logprobs(fields, text))
+
+
+def _reasons(fields: Mapping[str, object]) -> bool:
+    """Whether the model was asked to reason, so that it also tells what it thought, as reasoning servers do."""
+    effort = fields.get("reasoning_effort")
+    return isinstance(effort, str) and effort != "none"
+
+
+def _logprobs(fields: Mapping[str, object], text: str) -> dict[str, object] | None:
+    """A log probability for every token of a text, OpenAI's shape; None unless they were asked for."""
+    if fields.get("logprobs") is not True:
+        return None
+    pieces = (text[at : at + BYTES_PER_TOKEN] for at in range(0, len(text), BYTES_PER_TOKEN))
+    tokens = [
+        {"token": piece, "logprob": -len(piece) / 16, "bytes": list(piece.encode()), "top_logprobs": []}
+        for piece in pieces
+    ]
+    return {"content": tokens, "refusal": None}
 
 
 def _json_answer(fields: Mapping[str, object], dice: Dice) -> str | None:

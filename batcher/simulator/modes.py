@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from batcher.simulator.breakage import BREAKAGE
 from batcher.simulator.failures import FAILURES
+from batcher.simulator.misfits import MISFITS
 from batcher.simulator.oddities import ODDITIES
 from batcher.simulator.refusals import REFUSALS
 from batcher.simulator.throttles import THROTTLES
 
-MODES = {mode.name: mode for mode in (*ODDITIES, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)}
+MODES = {mode.name: mode for mode in (*ODDITIES, *MISFITS, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)}
 """Name -> mode. "ok" is the good answer."""

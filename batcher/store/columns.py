@@ -10,9 +10,9 @@ Rules:
    which an earlier output of ours left there, is taken off: it would make two columns answer to one name.
 2. A feature's columns exist when the job uses it, decided before anything is sent. ``reasoning`` and
    ``refusal`` exist by default, because any model may send them and text that was paid for must have a place;
-   ``tool_calls`` when tools are given, ``choices_json`` when ``n > 1``, and both for batch lines, whose
-   bodies may ask for either; ``parsed`` and a column per property where the job gives a schema
-   (`property_columns` makes types of it).
+   ``tool_calls`` when tools are given, ``choices_json`` when ``n > 1``, ``logprobs_json`` when asked for, and
+   all three for batch lines, whose bodies may ask for any; ``parsed`` and a column per property where the
+   job gives a schema (`property_columns` makes types of it).
 3. A clash with an input column is an error that shows the prefix line to add. An input column named
    ``custom_id`` that is itself the row's id is no clash: the bookkeeping column of that name carries it, as
    text.
@@ -139,6 +139,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("refusal", _LONG_TEXT, "refusal text of the answer", Role.OUTPUT, "refusal"),
     Column("tool_calls", _LONG_TEXT, "tool calls, verbatim, as JSON", Role.OUTPUT, "tool_calls"),
     Column("choices_json", _LONG_TEXT, "further completions of n > 1, as JSON", Role.OUTPUT, "choices"),
+    Column("logprobs_json", _LONG_TEXT, "log probabilities of the answer's tokens, as JSON", Role.OUTPUT,
+           "logprobs"),
     Column("parsed", _LONG_TEXT, "the validated JSON of the answer", Role.OUTPUT, "parsed"),
     Column("completion", _LONG_TEXT, "choices[0].message.content", Role.OUTPUT),
     _PROPERTIES,
@@ -169,6 +171,7 @@ class Features:
     refusal: bool = True
     tool_calls: bool = False
     choices: bool = False
+    logprobs: bool = False
     parsed: bool = False
     properties: tuple[PropertyColumn, ...] = ()
 

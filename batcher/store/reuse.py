@@ -74,6 +74,7 @@ REUSED_COLUMNS = (
     "refusal",
     "tool_calls",
     "choices_json",
+    "logprobs_json",
     "completion",
 )
 """What an answer brings along; the bookkeeping and the money of the run that bought it stay behind."""

@@ -101,6 +101,8 @@ def completion_body(row: Mapping[str, object]) -> Row:
     taken = {each.get("index") for each in others}
     index = next(number for number in range(len(others) + 1) if number not in taken)
     choice = {"index": index, "message": message, "finish_reason": row.get("finish_reason")}
+    if row.get("logprobs_json") is not None:
+        choice["logprobs"] = _parsed(row["logprobs_json"])
     received_at = row.get("received_at")
     return {
         "id": row.get("response_id"),

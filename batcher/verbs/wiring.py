@@ -112,6 +112,7 @@ def output_schema(job: Job, shape: InputShape) -> OutputSchema:
         tags=dict(job.tags),
         tool_calls=is_batch or job.request.tools is not None,
         choices=is_batch or (job.request.n or 1) > 1,
+        logprobs=is_batch or job.request.passed_through().get("logprobs") is True,
         parsed=has_parsed(job),
         properties=expansion(job).columns,
     )

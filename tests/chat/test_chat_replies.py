@@ -63,6 +63,14 @@ def test_further_choices_are_kept_as_json() -> None:
     assert answer(completion()).choices_json is None
 
 
+def test_logprobs_of_the_answers_own_choice_are_kept_as_json() -> None:
+    value = completion()
+    value["choices"][0]["logprobs"] = {"content": [{"token": "Hi", "logprob": -0.5}]}
+    assert answer(value).logprobs_json == '{"content":[{"token":"Hi","logprob":-0.5}]}'
+    value["choices"][0]["logprobs"] = None
+    assert answer(value).logprobs_json is None
+
+
 def test_an_empty_content_is_an_empty_text() -> None:
     assert answer(completion({"content": ""})).completion == ""
 

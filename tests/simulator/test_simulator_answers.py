@@ -233,6 +233,22 @@ def test_n_gives_so_many_choices_and_counts_all_their_tokens() -> None:
     assert content["usage"]["completion_tokens"] > max(len(text) // 4 for text in texts)
 
 
+def test_logprobs_come_for_every_token_of_the_text_when_asked_for() -> None:
+    (choice,) = _complete(chat(logprobs=True))["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(each["token"] for each in tokens) == choice["message"]["content"]
+    assert all(each["logprob"] <= 0 for each in tokens)
+    assert _complete(chat())["choices"][0]["logprobs"] is None
+
+
+def test_a_model_that_is_asked_to_reason_tells_what_it_thought_and_counts_it() -> None:
+    for row in range(10):
+        content = _complete(chat(f"row {row}", reasoning_effort="high"))
+        assert content["choices"][0]["message"]["reasoning_content"]
+        assert content["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+        assert "reasoning_content" not in _complete(chat(f"row {row}"))["choices"][0]["message"]
+
+
 def test_stop_ends_the_text_before_it() -> None:
     assert "." not in _complete(chat(stop="."))["choices"][0]["message"]["content"]
     assert " " not in _complete(chat(stop=["~", " "]))["choices"][0]["message"]["content"]

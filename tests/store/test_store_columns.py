@@ -64,6 +64,7 @@ DESIGNED = {
     "refusal": "large_string",
     "tool_calls": "large_string",
     "choices_json": "large_string",
+    "logprobs_json": "large_string",
     "parsed": "large_string",
     "completion": "large_string",
 }
@@ -73,6 +74,7 @@ EVERYTHING = Features(
     streaming=True,
     tool_calls=True,
     choices=True,
+    logprobs=True,
     parsed=True,
     properties=properties("category"),
 )
@@ -105,6 +107,7 @@ def test_input_columns_come_first_labels_last_and_tags_after_the_identities() ->
         ("refusal", "refusal"),
         ("tool_calls", "tool_calls"),
         ("choices", "choices_json"),
+        ("logprobs", "logprobs_json"),
         ("parsed", "parsed"),
     ],
 )

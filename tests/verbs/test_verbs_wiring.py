@@ -58,6 +58,7 @@ def test_input_columns_come_first_and_the_answer_last() -> None:
         (['tags.team="x"'], ["tag_team"]),
         (['labels.kind=["a", "b"]'], ["kind"]),
         (["request.n=2"], ["choices_json"]),
+        (["request.logprobs=true"], ["logprobs_json"]),
         (['request.tools=[{type="function", function={name="f"}}]'], ["parsed", "tool_calls"]),
         (['request.response_format={type="object", properties={a={}}}'], ["a", "parsed"]),
         (['request.response_format={type="object", properties={a={}}}', "output.expand=false"], ["parsed"]),
@@ -73,7 +74,7 @@ def test_one_completion_needs_no_column_for_further_ones() -> None:
 
 def test_batch_lines_have_an_id_and_whatever_their_bodies_may_ask_for() -> None:
     names = columns(shape=BATCH)
-    assert {"custom_id", "tool_calls", "choices_json"} <= set(names)
+    assert {"custom_id", "tool_calls", "choices_json", "logprobs_json"} <= set(names)
     assert names.count("custom_id") == 1
 
 
