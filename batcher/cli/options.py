@@ -121,7 +121,7 @@ LIMITS: tuple[Decorator, ...] = (
         "--max-cost",
         type=float,
         metavar="USD",
-        help="Stop before the run costs more, over all its sessions (exit 6). Needs [prices] and a token maximum.",
+        help="Stop before the run costs more, over all its sessions (exit 6). Needs a price and a token maximum.",
     ),
     click.option("--rpm", type=float, metavar="N", help="At most so many requests per minute."),
     click.option("--tpm", type=float, metavar="N", help="At most so many tokens per minute."),

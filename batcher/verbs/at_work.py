@@ -132,7 +132,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         wall=time.time,
         timeout_s=job.endpoint.timeout_s,
     )
-    board = _board(session, flow, store)
+    board = _board(session, flow, store, spent)
 
     def stop(why: BaseException) -> None:
         engine.stop(why)
@@ -165,10 +165,12 @@ def run_loop(main: Callable[[], object]) -> None:
     anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})  # type: ignore[arg-type]
 
 
-def _board(session: Session, flow: FlowState, store: RunStore) -> Board:
+def _board(session: Session, flow: FlowState, store: RunStore, spent: Spent) -> Board:
     round_, state = session.round, session.state
     sealed_ok = sum(_outcomes(seal.totals).get("ok", 0) for seal in state.sealed.values())
     costs = [cost for seal in state.sealed.values() if isinstance(cost := seal.totals.get("cost_usd"), float)]
+    if round_.job.limits.max_cost_usd is not None:
+        costs = [spent.known_usd]  # beside the cap stands all that counts towards it, journals included
     return Board(
         tally=session.tally,
         flow=flow,

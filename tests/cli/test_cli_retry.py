@@ -72,6 +72,30 @@ def test_a_mistake_is_exit_2_and_nothing_is_sent(failed: Place, words: list[str]
     assert failed.output.read_bytes() == before
 
 
+def test_limits_may_change_between_the_sessions_of_a_retry(failed: Place) -> None:
+    bounded = ["--set", "prices.m={input=10, output=40}", "--set", "request.max_completion_tokens=50"]
+    refused = batcher("retry", "out.parquet", "--max-cost", "5")
+    assert refused.code == 2
+    assert '[prices."m"]' in refused.err
+    stopped = batcher("retry", "out.parquet", *bounded, "--max-cost", "0", "--json")
+    assert (stopped.code, stopped.summary["next"]) == (6, "raise_budget")
+    assert failed.sent == 0
+    words = [
+        "--max-cost",
+        "5",
+        "--rpm",
+        "600",
+        "--tpm",
+        "100000",
+        "--deadline",
+        "1h",
+        "--concurrency",
+        "auto",
+    ]
+    assert batcher("retry", "out.parquet", *bounded, *words).code == 0
+    assert failed.sent == 1
+
+
 def test_a_refusal_before_the_session_names_its_verb_in_json(failed: Place) -> None:
     said = batcher("retry", "absent.parquet", "--json")
     assert (said.code, said.summary["verb"]) == (2, "retry")
