@@ -27,17 +27,17 @@ def _three(number: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share that is 0 % or 100 % only when it is exactly so; a dash of nothing."""
+    """A share that is 0% or 100% only when it is exactly so; a dash of nothing."""
     if not whole:
         return DASH
     share = 100 * part / whole
     if share in (0, 100):
-        return f"{share:.0f} %"
+        return f"{share:.0f}%"
     if share < 0.1:
-        return "< 0.1 %"
+        return "< 0.1%"
     if share > 99.9:
-        return "> 99.9 %"
-    return f"{share:.1f} %"
+        return "> 99.9%"
+    return f"{share:.1f}%"
 
 
 def milliseconds(ms: float) -> str:

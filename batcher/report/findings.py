@@ -7,11 +7,12 @@ since the epoch, UTC.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from _typeshed import DataclassInstance
 
     from batcher.report.timeline import Timeline
 
@@ -316,8 +317,7 @@ class Findings:
 
     def to_json(self) -> dict[str, object]:
         """One JSON object, plain types only."""
-        return asdict(self) | {
-            "attempts": {str(attempts): rows for attempts, rows in self.attempts.items()},
+        return _named(self) | {
             "rows_per_s": self.rows_per_s,
             "working_s": self.working_s,
             "usd_per_1000_ok": self.usd_per_1000_ok,
@@ -381,13 +381,25 @@ class Comparison:
 
     def to_json(self) -> dict[str, object]:
         """One JSON object, plain types only."""
-        return {
+        return _named(self) | {
             "left": self.left.to_json(),
             "right": self.right.to_json(),
-            "matched_by": self.matched_by,
-            "matched": self.matched,
-            "only_left": self.only_left,
-            "only_right": self.only_right,
-            "outcomes": [pair._asdict() for pair in self.outcomes],
-            "agreements": [asdict(each) | {"share": each.share} for each in self.agreements],
+            "agreements": [_named(each) | {"share": each.share} for each in self.agreements],
         }
+
+
+def _named(value: DataclassInstance) -> dict[str, object]:
+    return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+
+
+def _plain(value: object) -> object:
+    """What JSON has words for: tuples with names become objects, keys become text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _named(value)
+    if isinstance(value, tuple):
+        names = getattr(value, "_fields", None)
+        parts = [_plain(each) for each in value]
+        return parts if names is None else dict(zip(names, parts, strict=True))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return value

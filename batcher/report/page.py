@@ -118,7 +118,7 @@ def tiles(found: Findings) -> list[Tile]:
         shown.append(Tile("tokens billed", compact(billed), parts))
     if found.latency is not None:
         p99 = milliseconds(found.latency.p99)
-        shown.append(Tile("median latency", milliseconds(found.latency.p50), f"99 % within {p99}"))
+        shown.append(Tile("median latency", milliseconds(found.latency.p50), f"99% within {p99}"))
     return shown
 
 
