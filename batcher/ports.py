@@ -127,6 +127,10 @@ class Store(Protocol):
         """(attempts, paid attempts) of the row in earlier sessions, as far as the journal knows."""
         ...
 
+    def replies(self, row_index: int) -> Sequence[ReplyRecord]:
+        """Whole answers of the row that earlier sessions journalled and that did not end it; asked for once."""
+        ...
+
     def find_answer(self, request: Request) -> ReuseRecord | None:
         """An answer bought for exactly this request that no other row of this run has taken over."""
         ...

@@ -100,7 +100,8 @@ class Request:
 
     Attributes:
         body: the JSON body, byte for byte as sent on every attempt.
-        request_hash: 32 hex digits; equal exactly when body (keys sorted), endpoint and simulated-or-not are equal.
+        request_hash: 32 hex digits; equal exactly when body (keys sorted), endpoint and simulated-or-not are equal. A
+            row that is asked again keeps the hash of its first request.
         model: the body's ``model``.
         own_model: the row, not the job, named the model: then an unknown model fails the row, not the run.
         max_tokens: the body's token maximum per completion, None when it sets none.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BATCH_COLUMNS = ("body", "custom_id", "method", "url")
 """The fields of an OpenAI Batch line."""
 
+_ANSWERED_BY_CONTRACT = frozenset({"response_format", "tools", "tool_choice"})
+"""Parameters by which the job's columns are laid out: an answer to others could only fail, after it was paid for."""
+
 _CHAT_PATH = "/v1/chat/completions"
 
 
@@ -146,6 +149,11 @@ class BatchForm:
         checked(line.get("messages"), what="messages of the line's body")
         if line.get("stream"):
             raise RowError(INVALID_ROW, "the line's body asks for a stream, which is not built yet")
+        for key in _ANSWERED_BY_CONTRACT & line.keys() & self.params.keys():
+            if line[key] is not None and line[key] != self.params[key]:
+                raise RowError(
+                    INVALID_ROW, f"the line's body has another {key} than the job, whose columns it fills"
+                )
         body = {**line, "model": model}
         for key, value in self.params.items():
             body.setdefault(key, value)

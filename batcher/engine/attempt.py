@@ -13,6 +13,7 @@ import anyio
 
 from batcher.chat.reading import read
 from batcher.engine.circumstances import charged
+from batcher.engine.judging import SCHEMA_MISMATCH
 from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
 from batcher.policy.part import NO_USAGE, Observation
 from batcher.records import IntentRecord, Outcome, VoidRecord
@@ -20,12 +21,13 @@ from batcher.records import IntentRecord, Outcome, VoidRecord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batcher.engine.judging import Terms
     from batcher.engine.life import RowLife
     from batcher.engine.tally import Tally
     from batcher.engine.turnstile import Turnstile
     from batcher.policy import FlowState, RowFacts, RowLimits, Verdict
     from batcher.ports import Endpoint, Store
-    from batcher.records import Reading, Reply
+    from batcher.records import Reading, Reply, Request
 
 VOIDS_PER_ROW = 3
 """Void records written for one row; after that an intent stays open, so a storm of refusals cannot fill the disk."""
@@ -41,7 +43,8 @@ class Attempts:
         successes: rows answered ok by an exchange of this session so far.
         sending: told before every dispatch.
         facts: what the run knows around a row that just failed.
-        observe: told every verdict; True when this one stopped the run.
+        terms: what answers must be.
+        observe: told every verdict on a reply; True when this one stopped the run.
     """
 
     store: Store
@@ -50,6 +53,7 @@ class Attempts:
     turnstile: Turnstile
     tally: Tally
     limits: RowLimits
+    terms: Terms
     wall: Callable[[], float]
     timeout_s: float | None
     successes: Callable[[], int]
@@ -60,39 +64,45 @@ class Attempts:
     async def make(self, life: RowLife) -> Verdict:
         """Make one attempt; the verdict's action is RETRY (or PARK) only while the row's budgets allow another.
 
+        A row whose answer does not fit is asked again here, at once: that is no failure of the endpoint, so nothing
+        waits for it.
+
         The action is STOP for every reply that stopped the run, whatever else it said: the row stays pending.
 
         Raises:
             Abandoned: the run is stopping; nothing was sent.
             StorageError: the journal cannot be written; the intent on disk tells what may have been paid.
         """
-        await self.turnstile.enter(life.request, retrying=life.failures > 0)
+        while True:
+            verdict = self._within_budget(life, await self._attempt(life, life.asking))
+            if verdict.rule != SCHEMA_MISMATCH or verdict.action is not Action.RETRY:
+                return verdict
+
+    async def _attempt(self, life: RowLife, request: Request) -> Verdict:
+        await self.turnstile.enter(request, retrying=life.failures > 0 or life.again is not None)
         self.tally.in_flight += 1
         try:
-            reply = await self._exchange(life)
-            verdict = await self._judge(life, reply)
+            reply = await self._exchange(life, request)
+            return await self._judge(life, request, reply)
         finally:
             self.tally.in_flight -= 1
-            self.flow.on_done(anyio.current_time(), life.request)
+            self.flow.on_done(anyio.current_time(), request)
             self.turnstile.leave()
-        return self._within_budget(life, verdict)
 
-    async def _exchange(self, life: RowLife) -> Reply:
+    async def _exchange(self, life: RowLife, request: Request) -> Reply:
         now = anyio.current_time()
         life.attempts += 1
         life.sent_at_tick = now
         if not life.open_intent:
-            self.store.intend(
-                IntentRecord(life.request.row_index, life.request.request_hash, attempts=life.attempts)
-            )
+            self.store.intend(IntentRecord(request.row_index, request.request_hash, attempts=life.attempts))
             life.open_intent = True
         self.sending()
-        self.flow.on_sent(now, life.request)
+        self.flow.on_sent(now, request)
         self.tally.attempts += 1
-        timeout = attempt_timeout_s(life.request.max_tokens, timeout_s=self.timeout_s)
-        return await self.endpoint.exchange(life.request, deadline=now + timeout)
+        timeout = attempt_timeout_s(request.max_tokens, timeout_s=self.timeout_s)
+        return await self.endpoint.exchange(request, deadline=now + timeout)
 
-    async def _judge(self, life: RowLife, reply: Reply) -> Verdict:
+    async def _judge(self, life: RowLife, request: Request, reply: Reply) -> Verdict:
         kept = reply.status is not None and 200 <= reply.status < 300
         if kept:
             await self.store.keep(life.reply_record(reply))
@@ -105,7 +115,16 @@ class Attempts:
             life.paid(is_ambiguous=verdict.paid is Paid.AMBIGUOUS)
         elif life.open_intent and life.voids < VOIDS_PER_ROW:
             void_intent(self.store, life)
-        return self._told(life, reply, reading, verdict)
+        judged = self.terms.judge(verdict, reading, mismatches=life.mismatches)
+        self._tell_flow(request, life, reply, reading, verdict)
+        self.tally.judged(judged.verdict, reading, request.model)
+        # A row that waits keeps no body in memory.
+        life.reply, life.verdict = replace(reply, body=b""), judged.verdict
+        if self.observe(life, verdict):
+            return replace(judged.verdict, action=Action.STOP, outcome=None)
+        if judged.misfit is not None:
+            life.ask_again(judged.misfit)
+        return judged.verdict
 
     def _context(self, life: RowLife) -> Context:
         return Context(
@@ -115,14 +134,15 @@ class Attempts:
             refused_before=life.budget.refusals,
         )
 
-    def _told(self, life: RowLife, reply: Reply, reading: Reading | None, verdict: Verdict) -> Verdict:
-        """Tell flow, tally and run of a verdict; a row that waits keeps no body in memory."""
-        life.reply, life.verdict = replace(reply, body=b""), verdict
+    def _tell_flow(
+        self, request: Request, life: RowLife, reply: Reply, reading: Reading | None, verdict: Verdict
+    ) -> None:
+        """The flow learns of the endpoint, so it is told the reply's own verdict, whatever the row makes of it."""
         now = anyio.current_time()
         usage = reading.answer.usage if reading is not None and reading.answer is not None else NO_USAGE
         self.flow.on_reply(
             Observation(
-                life.request,
+                request,
                 sent_at=life.sent_at_tick,
                 received_at=now,
                 verdict=verdict,
@@ -132,16 +152,15 @@ class Attempts:
             )
         )
         self.flow.on_verdict(verdict, now)
-        self.tally.judged(verdict, reading, life.request.model)
-        if self.observe(life, verdict):
-            return replace(verdict, action=Action.STOP, outcome=None)
-        return verdict
 
     def _within_budget(self, life: RowLife, verdict: Verdict) -> Verdict:
         if verdict.action not in {Action.RETRY, Action.PARK}:
             return verdict
-        life.budget = life.budget.after(*charged(verdict, self.facts(life)))
-        life.failures += 1
+        if verdict.rule == SCHEMA_MISMATCH:
+            life.budget = life.budget.resumed(1)
+        else:
+            life.budget = life.budget.after(*charged(verdict, self.facts(life)))
+            life.failures += 1
         life.last_attempt_at = anyio.current_time()
         if life.budget.exhausted(self.limits) == "attempts":
             life.budget = life.budget.forgiven(self.flow.is_uncharged)

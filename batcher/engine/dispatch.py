@@ -21,9 +21,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 from batcher.engine.attempt import Attempts, void_intent
 from batcher.engine.circumstances import Circumstances
 from batcher.engine.fatal import Cause, UnpaidFailures, cause_of
+from batcher.engine.judging import NO_TERMS
 from batcher.engine.life import RowLife
 from batcher.engine.patience import Patience
 from batcher.engine.seats import Seats, retry_seats
+from batcher.engine.settle import judge
 from batcher.engine.supply import Supply
 from batcher.engine.turnstile import Abandoned, Turnstile
 from batcher.errors import StorageError
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from batcher.engine.judging import Terms
     from batcher.engine.tally import Tally
     from batcher.policy import FlowState, RowLimits, Verdict, Watch
     from batcher.ports import Endpoint, RequestBuilder, Store
@@ -66,6 +69,7 @@ class Engine:
         rng: random.Random,
         wall: Callable[[], float],
         timeout_s: float | None = None,
+        terms: Terms = NO_TERMS,
     ) -> None:
         self._store = store
         self._builder = builder
@@ -73,6 +77,7 @@ class Engine:
         self._tally = tally
         self._flow = flow
         self._max_paid_attempts = limits.max_paid_attempts
+        self._terms = terms
         self._rng = rng
         self._turnstile = Turnstile(flow, stop=self.stop)
         self._supply = Supply(store, flow.memory)
@@ -86,6 +91,7 @@ class Engine:
             turnstile=self._turnstile,
             tally=tally,
             limits=limits,
+            terms=terms,
             wall=wall,
             timeout_s=timeout_s,
             successes=lambda: self._around.ok,
@@ -235,6 +241,10 @@ class Engine:
         life = RowLife(request, queued_at=anyio.current_time(), attempts=attempts, paid_attempts=paid)
         # A row that is not done has an attempt left: what was kept may have been throttled, which costs a row nothing.
         life.budget = life.budget.resumed(min(paid, self._max_paid_attempts - 1))
+        for record in self._store.replies(request.row_index):
+            before = judge(record, self._terms, mismatches=life.mismatches)
+            if before.misfit is not None:
+                life.ask_again(before.misfit)
         self._around.begun()
         self._supply.begun(request)
         return life

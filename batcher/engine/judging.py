@@ -21,17 +21,30 @@ from batcher.records import Outcome
 if TYPE_CHECKING:
     from batcher.chat.contract import Contract
     from batcher.policy import Verdict
-    from batcher.records import Reading
+    from batcher.records import Answer, Reading
 
 SCHEMA_MISMATCH = "schema_mismatch"
 """Rule and ``error_type`` of an answer that does not satisfy the contract."""
 
 
+class Misfit(NamedTuple):
+    """An answer that does not fit, and what is wrong with it."""
+
+    answer: Answer
+    problem: str
+
+
 class Judgement(NamedTuple):
-    """What a reply means for its row; `fit` is what the answer holds."""
+    """What a reply means for its row.
+
+    Attributes:
+        fit: what the answer holds.
+        misfit: what the row is to be asked again with; None where it is not to be.
+    """
 
     verdict: Verdict
     fit: Fit
+    misfit: Misfit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,7 @@ class Terms:
             message=fit.problem,
             error_message=fit.problem,
         )
-        return Judgement(failed, fit)
+        return Judgement(failed, fit, None if is_last else Misfit(reading.answer, fit.problem))
 
 
 NO_TERMS = Terms()

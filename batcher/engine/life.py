@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from batcher.chat.reask import asked_again
 from batcher.policy import RowBudget
 from batcher.records import KEPT_HEADERS, EndRecord, Outcome, ReplyRecord
 
 if TYPE_CHECKING:
+    from batcher.engine.judging import Misfit
     from batcher.policy import Verdict
     from batcher.records import Reply, Request
 
@@ -26,6 +28,8 @@ class RowLife:
         open_intent: an intent stands in the journal that nothing answers yet.
         voids: void records written for this row.
         reply: what the latest attempt brought back, without its body.
+        mismatches: answers of this row that did not fit, those of earlier sessions included.
+        again: what is sent in place of the request since the last of them.
         answers_seen: the run's count of answers when this row's last attempt failed; -1 before the first failure.
     """
 
@@ -37,12 +41,24 @@ class RowLife:
     failures: int = 0
     open_intent: bool = False
     voids: int = 0
+    mismatches: int = 0
+    again: Request | None = None
     answers_seen: int = -1
     last_attempt_at: float = 0.0
     sent_at_tick: float = 0.0
     budget: RowBudget = field(default_factory=RowBudget)
     verdict: Verdict | None = None
     reply: Reply | None = None
+
+    @property
+    def asking(self) -> Request:
+        """What an attempt sends now."""
+        return self.again or self.request
+
+    def ask_again(self, misfit: Misfit) -> None:
+        """From now on the row is asked with this answer and its errors."""
+        self.mismatches += 1
+        self.again = asked_again(self.request, misfit.answer, misfit.problem)
 
     def paid(self, *, is_ambiguous: bool) -> None:
         """A reply of this row was journalled: it answers the intent, and may cost money."""

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batcher.chat.contract import Fit
+    from batcher.engine.judging import Misfit
     from batcher.policy import Verdict
     from batcher.records import Price, Reading, Reply, ReplyRecord, ReuseRecord, RowHistory
+
+ASKED_AGAIN = "asked_again"
+"""The word for the ``warnings`` column."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -46,6 +50,7 @@ class _Judged:
     reading: Reading | None
     verdict: Verdict
     fit: Fit
+    misfit: Misfit | None
 
 
 def no_columns(_: object) -> Mapping[str, object]:
@@ -136,6 +141,8 @@ class Settler:
         record, reading, verdict = final.record, final.reading, final.verdict
         outcome = verdict.outcome or Outcome.OK
         warnings = [*(reading.warnings if reading is not None else ()), *final.fit.warnings]
+        if any(each.verdict.rule == SCHEMA_MISMATCH for each in judged):
+            warnings.append(ASKED_AGAIN)
         if history.open_intents:
             warnings.append("possibly_paid_before")
         last = judged[-1].record

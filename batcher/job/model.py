@@ -354,6 +354,16 @@ class JobTables(Table):
         return self
 
     @model_validator(mode="after")
+    def something_can_be_asked_again(self) -> JobTables:
+        asks = self.labels or self.request.response_format is not None or self.request.tools is not None
+        if self.request.reask and not asks:
+            raise ValueError(
+                "[request] reask asks again where an answer breaks its schema, and there is none: [labels],"
+                " response_format or tools"
+            )
+        return self
+
+    @model_validator(mode="after")
     def tags_name_columns(self) -> JobTables:
         bad = next((name for name in self.tags if not VARIABLE_NAME.match(name)), None)
         if bad is not None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 UNBUILT: Mapping[tuple[str, str], str] = {
     ("request", "stream"): "streaming is not built yet; take it out, the answers are the same",
     ("request", "stream_options"): "streaming is not built yet; take it out, the answers are the same",
-    ("request", "reask"): "asking again after an answer that does not fit is not built yet; take it out",
     (
         "request",
         "dedupe",

@@ -20,7 +20,11 @@ MOST_GROUPS = 8
 EXAMPLE_CHARS = 100
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
-_SAID = {"context_length": "context too long", "moderated": "declined by a filter"}
+_SAID = {
+    "context_length": "context too long",
+    "moderated": "declined by a filter",
+    "schema_mismatch": "answer breaks the schema",
+}
 """Words for an `error_type` that its own letters do not say; others are shown as they are, without underscores."""
 _ADVICE = {
     "context_length": "no retry helps: shorten the prompt",

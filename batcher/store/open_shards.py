@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batcher.records import ReplyRecord
     from batcher.store.directory import RunDirectory
     from batcher.store.journal import Journal
 
@@ -19,6 +20,7 @@ class OpenShard:
     Attributes:
         done: one byte per row, 1 where the row has its end.
         prior: row -> (attempts, paid attempts) of earlier sessions, for rows that are not done.
+        answered: row -> whole answers of earlier sessions, for those of them that have any: to be asked again.
     """
 
     number: int
@@ -28,6 +30,7 @@ class OpenShard:
     remaining: int
     journal: Journal | None = None
     prior: dict[int, tuple[int, int]] = field(default_factory=dict)
+    answered: dict[int, tuple[ReplyRecord, ...]] = field(default_factory=dict)
 
 
 def open_shard(

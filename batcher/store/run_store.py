@@ -195,6 +195,9 @@ class RunStore:
         """(attempts, paid attempts) of the row in earlier sessions, as far as the journal knows."""
         return self._shard_of(row_index).prior.get(row_index, (0, 0))
 
+    def replies(self, row_index: int) -> Sequence[ReplyRecord]:
+        return self._shard_of(row_index).answered.pop(row_index, ())
+
     def find_answer(self, request: Request) -> ReuseRecord | None:
         if self._reuse is None:
             return None

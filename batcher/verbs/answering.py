@@ -26,7 +26,7 @@ def terms(job: Job) -> Terms:
         tools=wanted.tools,
         tool_choice=wanted.tool_choice,
     )
-    return Terms(contract, wanted.reask)
+    return Terms(contract, min(wanted.reask, job.limits.max_paid_attempts - 1))
 
 
 def expansion(job: Job) -> Expansion:

@@ -131,6 +131,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         rng=rng,
         wall=time.time,
         timeout_s=job.endpoint.timeout_s,
+        terms=session.settle.terms,
     )
     board = _board(session, flow, store, spent)
 
@@ -151,7 +152,9 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
     try:
         await work(store=store, engine=engine, board=board, signals=signals)
     except LimitReached as reached:
-        raise limit_told(reached, job, flow, spent, now=anyio.current_time()) from reached
+        before = spent.usd(rates_of(job)) - spent.lost_usd(rates_of(job))
+        certain = before + (session.tally.cost_usd or 0.0)
+        raise limit_told(reached, job, flow, certain_usd=certain, now=anyio.current_time()) from reached
 
 
 def run_loop(main: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ import anyio.lowlevel
 import trio.testing
 
 from batcher.engine import Engine, Tally
+from batcher.engine.judging import NO_TERMS, Terms
 from batcher.policy import FlowSettings, FlowState, RowLimits, Watch
 from batcher.records import (
     EndRecord,
@@ -112,6 +113,7 @@ class ScriptedEndpoint:
 
     def __init__(self, script: Script, log: list[tuple[str, int]]) -> None:
         self.sent: list[Sent] = []
+        self.bodies: list[bytes] = []
         self.most = 0
         self._script = script
         self._log = log
@@ -124,6 +126,7 @@ class ScriptedEndpoint:
         self._in_flight += 1
         self.most = max(self.most, self._in_flight)
         self.sent.append(Sent(row, self._attempts[row], now, self._in_flight))
+        self.bodies.append(request.body)
         self._log.append(("exchange", row))
         try:
             step = self._script(row, self._attempts[row], now)
@@ -204,7 +207,8 @@ class MemoryStore:
         self.fail_intent: Exception | None = None
         self.fail_rows: Exception | None = None
         self.on_keep: Callable[[], None] = lambda: None
-        self._rows = list(rows)
+        self._all = self._rows = list(rows)
+        self._kept: dict[int, list[ReplyRecord]] = {}
         self._log = log
         self._per_chunk = rows_per_chunk
         self._seconds = seconds_per_chunk
@@ -219,8 +223,16 @@ class MemoryStore:
         self.handed_out += len(chunk)
         return [InputRow(n, {}) for n in chunk] or None
 
+    def go_on(self) -> None:
+        """A next session: what has no end is to do again."""
+        self._rows = [n for n in self._all if n not in self.ended]
+
     def prior(self, row_index: int) -> tuple[int, int]:
-        return self._prior
+        kept = self._kept.get(row_index)
+        return (kept[-1].attempts, kept[-1].paid_attempts) if kept else self._prior
+
+    def replies(self, row_index: int) -> Sequence[ReplyRecord]:
+        return tuple(self._kept.get(row_index, ()))
 
     def find_answer(self, request: Request) -> ReuseRecord | None:
         if request.row_index not in self._answers:
@@ -240,6 +252,7 @@ class MemoryStore:
             raise self.fail_keep
         self.on_keep()
         self._write("keep", record)
+        self._kept.setdefault(record.row_index, []).append(record)
         await anyio.lowlevel.checkpoint()
 
     async def finish(self, row_index: int, outcome: Outcome, end: EndRecord | ReuseRecord | None) -> None:
@@ -311,12 +324,15 @@ class World:
 class Setup:
     """What a run starts from; `meanwhile` runs beside the engine, `rows` counts from 0.
 
-    `settings` brings in all parts of the flow control; without them `concurrency` is a fixed window.
+    `settings` brings in all parts of the flow control; without them `concurrency` is a fixed window. `store` is that of
+    an earlier session which is gone on with.
     """
 
     rows: int = 1
     concurrency: int = 4
     settings: FlowSettings | None = None
+    spent_usd: float = 0.0
+    store: MemoryStore | None = None
     builder: Builder = field(default_factory=Builder)
     answers: Sequence[int] = ()
     prior: tuple[int, int] = (0, 0)
@@ -324,6 +340,7 @@ class Setup:
     seconds_per_chunk: float = 0.0
     limits: RowLimits = field(default_factory=RowLimits)
     timeout_s: float | None = None
+    terms: Terms = NO_TERMS
     seed: int = 0
     prepare: Callable[[World], None] = lambda world: None
     meanwhile: Callable[[World], object] | None = None
@@ -359,7 +376,7 @@ def in_virtual_time(main: Callable[[], Awaitable[Result]]) -> Result:
 def _world(script: Script, chosen: Setup) -> World:
     log: list[tuple[str, int]] = []
     rng = random.Random(chosen.seed)
-    store = MemoryStore(
+    store = chosen.store or MemoryStore(
         range(chosen.rows),
         log,
         rows_per_chunk=chosen.rows_per_chunk,
@@ -381,6 +398,7 @@ def _world(script: Script, chosen: Setup) -> World:
         rng=rng,
         wall=lambda: EPOCH + anyio.current_time(),
         timeout_s=chosen.timeout_s,
+        terms=chosen.terms,
     )
     return World(store, endpoint, engine, tally, flow, log)
 
@@ -388,4 +406,6 @@ def _world(script: Script, chosen: Setup) -> World:
 def _flow(chosen: Setup, rng: random.Random) -> FlowState:
     if chosen.settings is None:
         return FlowState(concurrency=chosen.concurrency, rng=rng)
-    return FlowState.from_settings(chosen.settings, rng=rng, now=anyio.current_time())
+    return FlowState.from_settings(
+        chosen.settings, rng=rng, now=anyio.current_time(), spent_usd=chosen.spent_usd
+    )

@@ -503,7 +503,6 @@ def test_a_schema_that_cannot_be_one_is_told_with_its_file(
 UNBUILT_LINES = [
     ("request", "stream = true"),
     ("request", "stream_options = {include_usage = true}"),
-    ("request", "reask = true"),
     ("request", "dedupe = true"),
     ("request", 'images = {root = "pictures"}'),
 ]
@@ -514,6 +513,17 @@ def test_what_is_not_built_is_refused_with_one_line(tmp_path: Path, table: str, 
     said = refusal(with_key(tmp_path, line, table))
     assert "is not built yet" in said or "are not built yet" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("line", ["reask = 2", "reask = -1", 'reask = "1"', "reask = 1.0"])
+def test_a_row_is_asked_again_once_or_not_at_all(tmp_path: Path, line: str) -> None:
+    assert "must be 0 or 1" in refusal(with_key(tmp_path, line))
+
+
+def test_asking_again_needs_something_that_an_answer_can_break(tmp_path: Path) -> None:
+    assert "there is none" in refusal(with_key(tmp_path, "reask = true"))
+    with_schema = "reask = true\nresponse_format = {type = 'json_object'}"
+    assert load_job(with_key(tmp_path, with_schema)).request.reask == 1
 
 
 @pytest.mark.parametrize("line", ["stream = false", "reask = false", "dedupe = false"])
