@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from batcher.job import Job
     from batcher.policy import FlowState, ModelRates
-    from batcher.verbs.spending import Spent
 
+LEAST_USD = 0.000001
+"""What dollars are told to; less is the noise of adding floats."""
 SHORTEST_DEADLINE_S = 0.001
 """A deadline that passed while the input was read still is a deadline; the flow control wants more than 0."""
 
@@ -100,7 +101,7 @@ def refuse_without_bound(job: Job, input_format: str) -> None:
 
 
 def limit_told(
-    reached: LimitReached, job: Job, flow: FlowState, before: Spent, *, now: float
+    reached: LimitReached, job: Job, flow: FlowState, *, certain_usd: float, now: float
 ) -> LimitReached:
     """The limit as a person wants it told: what it was, what is spent and left, what goes on.
 
@@ -108,7 +109,7 @@ def limit_told(
         reached: what stopped the session.
         job: whose limit.
         flow: knows which limit it was, and what is spent.
-        before: what earlier sessions spent.
+        certain_usd: what is known to be spent, in all sessions; the rest was counted at its worst.
         now: on the clock of `flow`.
     """
     if flow.overdue(now) is not None and job.limits.deadline is not None:
@@ -121,11 +122,11 @@ def limit_told(
     if flow.spend is None or job.limits.max_cost_usd is None:
         return reached
     cap, spent = job.limits.max_cost_usd, flow.spend.spent_usd
-    lost = before.lost_usd(rates_of(job))
-    perhaps = f" ({dollars(lost)} of it perhaps, for answers that were lost)" if lost else ""
+    doubt = spent - certain_usd
+    perhaps = f" ({dollars(doubt)} of it at most, for attempts of unknown cost)" if doubt > LEAST_USD else ""
     return LimitReached(
         f"The budget of {dollars(cap)} is used up: {dollars(spent)} spent{perhaps}, {dollars(max(0.0, cap - spent))}"
-        " left, which is less than the next request may cost.",
+        " left,\nwhich is less than the next request may cost.",
         hint="the same command goes on with a larger --max-cost (or [limits] max_cost_usd)",
     )
 

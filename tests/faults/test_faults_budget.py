@@ -151,7 +151,9 @@ def test_a_run_that_is_killed_again_and_again_keeps_to_its_cap(
     cap, rows, rng = 1.5, 1200, random.Random(6)
     scene = Scene(tmp_path, server, concurrency=24)
     write_rows(scene.input, rows)
-    server.control(faults={"rate_limit": 0.05})  # none that leaves a doubt, which would hide what the kills cost
+    server.control(
+        faults={"rate_limit": 0.05}
+    )  # none that leaves a doubt, which would hide what the kills cost
     for _ in range(6):
         killed, _ = stage.run(scene, *budget_words(cap), at=rng.randrange(150, 400))
         assert killed.code == KILLED
@@ -159,7 +161,7 @@ def test_a_run_that_is_killed_again_and_again_keeps_to_its_cap(
     ended, _ = stage.run(scene, *budget_words(cap))
     assert (ended.code, ended.summary["next"]) == (6, "raise_budget"), ended
     assert 0.7 * cap < billed(server) <= cap
-    assert "perhaps, for answers that were lost" in ended.stderr
+    assert "of it at most, for attempts of unknown cost" in ended.stderr
 
     server.control(faults={})
     done, _ = stage.run(scene, *budget_words(100))
@@ -181,7 +183,7 @@ def test_attempts_lost_before_a_shard_was_sealed_count_for_its_retry(
     server.control(faults_by_substring={})
     output, wish = tmp_path / "out.parquet", RetryWish((Outcome.FAILED,))
     tight = spent_for_certain + 2 * WORST_USD  # enough, did the three not count
-    with pytest.raises(LimitReached, match="perhaps, for answers that were lost") as caught:
+    with pytest.raises(LimitReached, match="of it at most, for attempts of unknown cost") as caught:
         retry(output, wish, RunOptions(), job_options=JobOptions(max_cost_usd=tight))
     assert isinstance(caught.value.summary, Summary)
     assert (caught.value.summary.sent, caught.value.summary.next) == (0, "raise_budget")

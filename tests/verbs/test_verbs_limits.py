@@ -12,7 +12,6 @@ from batcher.errors import LimitReached
 from batcher.job import Job, JobOptions, load_job
 from batcher.policy import FlowState
 from batcher.verbs.limits import dollars, flow_settings, limit_told, rates_of, refuse_without_bound
-from batcher.verbs.spending import Spent, Tokens
 
 BOUNDED = ("prices.m={input=1, output=2}", "request.max_completion_tokens=50")
 
@@ -77,9 +76,13 @@ def test_flat_prices_keep_the_price_of_cached_tokens_and_others_are_taken_at_the
 
 def test_a_used_up_budget_tells_cap_spent_left_and_what_was_lost() -> None:
     job = job_with("limits.max_cost_usd=1", *BOUNDED)
-    before = Spent(0.5, lost={"m": Tokens(1, 0, 20_000)})
-    told = limit_told(LimitReached("?"), job, flow_of(job, spent_usd=0.999), before, now=1.0)
-    assert str(told).startswith("The budget of $1.00 is used up: $0.999 spent ($0.04 of it perhaps,")
+    flow = flow_of(job, spent_usd=0.999)
+    told = limit_told(LimitReached("?"), job, flow, certain_usd=0.959, now=1.0)
+    assert str(told).startswith(
+        "The budget of $1.00 is used up: $0.999 spent ($0.04 of it at most, for attempts"
+    )
+    clear = limit_told(LimitReached("?"), job, flow, certain_usd=0.999 + 1e-12, now=1.0)
+    assert "$0.999 spent, $0.001 left" in str(clear)
     assert "$0.001 left" in str(told)
     assert "--max-cost" in str(told.hint)
     assert (told.exit_code, told.next_step) == (6, "raise_budget")
@@ -87,7 +90,7 @@ def test_a_used_up_budget_tells_cap_spent_left_and_what_was_lost() -> None:
 
 def test_a_passed_deadline_asks_for_no_money() -> None:
     job = job_with("limits.max_cost_usd=1", "limits.deadline=90m", *BOUNDED)
-    told = limit_told(LimitReached("?"), job, flow_of(job), Spent(), now=5_401.0)
+    told = limit_told(LimitReached("?"), job, flow_of(job), certain_usd=0.0, now=5_401.0)
     assert "90 min" in str(told) or "1 h 30 min" in str(told)
     assert (told.exit_code, told.next_step) == (6, "rerun")
     assert LimitReached.next_step == "raise_budget"
