@@ -53,14 +53,17 @@ class Linear:
 
     def ticks(self, *, unit: str = "") -> list[Tick]:
         count = round(self.top / self.step)
-        texts = ((number * self.step, number) for number in range(count + 1))
-        return [Tick(self.at(value), _text(value, unit)) for value, _ in texts]
+        values = (number * self.step for number in range(count + 1))
+        return [Tick(self.at(value), self._text(value, unit)) for value in values]
 
-
-def _text(value: float, unit: str) -> str:
-    if unit == "USD":
-        return f"${compact(value) if value >= 0.01 or value == 0 else f'{value:.5f}'.rstrip('0')}"
-    return compact(value) if value >= 0.01 or value == 0 else f"{value:.4f}".rstrip("0")
+    def _text(self, value: float, unit: str) -> str:
+        """With as many digits as the step needs; dollars have two of cents or none."""
+        dollar = "$" if unit == "USD" else ""
+        digits = max(0, math.ceil(-math.log10(self.step) - 1e-9))
+        digits += self.step * 10**digits % 1 > 1e-6  # a step of 2.5, 0.25, ...
+        if digits == 0 or self.step >= 1_000:
+            return dollar + compact(value)
+        return f"{dollar}{value:.{max(digits, 2) if dollar else digits}f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def _inputs(schema: pa.Schema, ours: set[int]) -> list[str]:
         each.name
         for index, each in enumerate(schema)
         if index not in ours and names.count(each.name) == 1 and _is_plain(each.type)
-    ][:_INPUTS]
+    ][: _INPUTS + 1]  # one of them may be the id itself
 
 
 def _is_plain(type_: pa.DataType) -> bool:
@@ -80,13 +80,12 @@ def _example(values: dict[str, object], inputs: dict[str, object], labels: Seque
     answer = values.get("completion") or values.get("refusal")
     row_index = values["row_index"]
     assert isinstance(row_index, int)
+    told = [(name, value) for name, value in inputs.items() if value is not None and value != custom_id]
     return Example(
         row_index=row_index,
         custom_id=None if custom_id is None else _short(str(custom_id), _INPUT_CHARS),
         inputs={
-            _short(name, _INPUT_CHARS): _short(str(value), _INPUT_CHARS)
-            for name, value in inputs.items()
-            if value is not None and value != custom_id
+            _short(name, _INPUT_CHARS): _short(str(value), _INPUT_CHARS) for name, value in told[:_INPUTS]
         },
         message=_text(values.get("error_message"), _MESSAGE_CHARS),
         answer=_text(answer, _ANSWER_CHARS),
