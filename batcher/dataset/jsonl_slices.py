@@ -50,10 +50,13 @@ class _FileSlices:
         try:
             with Content(Path(stamp.path), stamp.codec, size=stamp.size, length=stamp.length) as content:
                 for group in split_lines(self._checked(content, offset), offset=offset):
-                    lines = row_lines(group) if group.overlong is None else group.lines
-                    skipped = min(max(wanted - row, 0), len(lines))
-                    yield from self._cut(group, lines[skipped:], row + skipped, rows_per_slice)
-                    row += len(lines)
+                    lines = row_lines(group) if group.overlong is None else list(group.lines)
+                    group.lines.clear()  # a line of 30 MB is not kept beside the slice that was made of it
+                    found = len(lines)
+                    skipped = min(max(wanted - row, 0), found)
+                    del lines[:skipped]
+                    yield from self._cut(group, lines, row + skipped, rows_per_slice)
+                    row += found
         except OSError as err:
             raise DatasetError(f"{stamp.path} cannot be read any more: {err}") from err
         if row != self._first_row + stamp.rows:
@@ -69,6 +72,7 @@ class _FileSlices:
             yield block[offset - first * BLOCK :] if number == first else block
 
     def _cut(self, group: LineGroup, lines: list[bytes], row: int, rows_per_slice: int) -> Iterator[Slice]:
+        """Slices of these lines, the first of which is `row`; each line is forgotten when it is in a slice."""
         at = 0
         while at < len(lines):
             end = at + 1
@@ -76,7 +80,7 @@ class _FileSlices:
             while end < len(lines) and end - at < rows_per_slice and len(lines[end]) <= room:
                 room -= len(lines[end])
                 end += 1
-            yield self._slice(group, lines[at:end], row + at, is_last=end == len(lines))
+            yield self._slice(group, _taken(lines, at, end), row + at, is_last=end == len(lines))
             at = end
 
     def _slice(self, group: LineGroup, lines: list[bytes], row: int, *, is_last: bool) -> Slice:
@@ -93,3 +97,10 @@ class _FileSlices:
             f"{self._stamp.path} is not the file that was scanned: its content changed",
             hint="put the scanned file back, or start over with --replace",
         )
+
+
+def _taken(lines: list[bytes], start: int, end: int) -> list[bytes]:
+    """Lines of the list, with nothing left in their places."""
+    taken = lines[start:end]
+    lines[start:end] = [b""] * len(taken)
+    return taken

@@ -58,10 +58,12 @@ def split_lines(blocks: Iterable[bytes], *, offset: int = 0) -> Iterator[LineGro
         else:
             lines = [b"".join(pending), *rest.split(b"\n")]
         last = lines.pop()
-        if lines:
-            yield LineGroup(offset, lines)
-            offset += sum(map(len, lines)) + len(lines)
-        pending, held = [last], len(last)
+        ready = [LineGroup(offset, lines)] if lines else []
+        offset += sum(map(len, lines)) + len(lines)
+        # A line of 30 MB would stay here, twice, for as long as somebody works with it.
+        lines, pending, held = [], [last], len(last)
+        while ready:
+            yield ready.pop()
     if held > LINE_LIMIT:
         yield LineGroup(offset, [b""], overlong=held, is_unfinished=True)
     elif held:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 65_536
 SHARD_BYTES = 256 * 1024 * 1024
+BATCH_BYTES = 16 << 20
+"""Most bytes of a batch, and so of what `next_rows` hands out at once, unless a single row has more."""
 PROBLEM_COLUMN = "__problem"
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -91,9 +93,18 @@ class ShardCutter:
             if self._slices is None:
                 self._slices = iter(self._source.slices(first_row=self._next))
             self._rest = _with_reasons(next(self._slices), _with_problems(self._source.schema))
-        batch, rest = self._rest.slice(0, most), self._rest.slice(most)
+        rows = _fitting(self._rest, most)
+        batch, rest = self._rest.slice(0, rows), self._rest.slice(rows)
         self._rest = rest if rest.num_rows else None
         return batch
+
+
+def _fitting(batch: pa.RecordBatch, most: int) -> int:
+    """How many of the first rows, at most `most`, have no more than `BATCH_BYTES` together; at least 1."""
+    rows: int = min(most, batch.num_rows)
+    while rows > 1 and batch.slice(0, rows).nbytes > BATCH_BYTES:
+        rows //= 2
+    return rows
 
 
 def _with_problems(schema: pa.Schema) -> pa.Schema:

@@ -20,6 +20,7 @@ from batcher.store.ballast import Ballast
 from batcher.store.events import Events
 from batcher.store.footer import FileFacts
 from batcher.store.manifest import Manifest, SessionOpen, Stop
+from batcher.store.memory import frugal
 from batcher.store.recovery import check_parts, recover
 from batcher.store.run_state import RunState, replay
 from batcher.store.taken import mark_taken_rows
@@ -48,7 +49,7 @@ def carry_out(round_: Round) -> Summary:
     Raises:
         BatcherError: what stopped it, after everything that came back is stored; `summary` is attached.
     """
-    with interruptible() as check:
+    with frugal(), interruptible() as check:
         ballast = Ballast.create(round_.site.directory.ballast)
         try:
             session = _open(round_, ballast, check)
