@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from batcher.records import (
-    ReopenRecord,
-    ReuseRecord,
-)
+from batcher.records import ReopenRecord, ReuseRecord
 from batcher.store.chosen_rows import by_input_row
 from batcher.store.commit import GroupCommit
 from batcher.store.files import storage_errors

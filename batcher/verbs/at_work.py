@@ -78,7 +78,9 @@ def _store(session: Session, builder: RequestBuilder) -> RunStore:
             selected=round_.selected,
             base=round_.base,
             row_indices=round_.row_indices,
-            audit=lambda: Audit(price=price_function(round_.job), builder=builder),
+            audit=lambda: Audit(
+                price=price_function(round_.job), builder=builder, terms=session.settle.terms
+            ),
         ),
         ballast=session.ballast,
         reuse=session.reuse,

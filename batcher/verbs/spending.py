@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from batcher.chat.reask import asked_again
+from batcher.engine.judging import NO_TERMS, SCHEMA_MISMATCH
 from batcher.engine.settle import judge
 from batcher.policy import Paid, refusal_at_start
 from batcher.policy.constants import TOKENS_PER_PRICE
@@ -27,6 +29,7 @@ from batcher.store.shard_input import ShardRows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from batcher.engine.judging import Misfit, Terms
     from batcher.policy import ModelRates
     from batcher.ports import RequestBuilder, Settled
     from batcher.records import InputRow, RowHistory
@@ -126,10 +129,11 @@ class Audit:
         spent: the sum so far.
     """
 
-    def __init__(self, *, price: Price, builder: RequestBuilder) -> None:
+    def __init__(self, *, price: Price, builder: RequestBuilder, terms: Terms = NO_TERMS) -> None:
         self.spent = Spent()
         self._price = price
         self._builder = builder
+        self._terms = terms  # a row that was asked again sent more than its own request
 
     def add(self, history: RowHistory, settled: Settled | None, row: Callable[[], InputRow]) -> None:
         """Count one row.
@@ -159,9 +163,11 @@ class Audit:
         return True
 
     def _look_into(self, history: RowHistory, row: Callable[[], InputRow]) -> None:
-        lost = history.open_intents
+        lost, mismatches, misfit = history.open_intents, 0, None
         for record in history.replies:
-            judged = judge(record)
+            judged = judge(record, self._terms, mismatches=mismatches)
+            mismatches += judged.verdict.rule == SCHEMA_MISMATCH
+            misfit = judged.misfit or misfit
             if judged.verdict.paid is Paid.NO:
                 continue
             answer = judged.reading.answer if judged.reading is not None else None
@@ -176,11 +182,13 @@ class Audit:
             else:
                 lost += 1
         if lost:
-            self._lose(lost, row())
+            self._lose(lost, row(), misfit)
 
-    def _lose(self, attempts: int, row: InputRow) -> None:
+    def _lose(self, attempts: int, row: InputRow, misfit: Misfit | None) -> None:
         request = self._builder.build(row)
         if isinstance(request, Request):  # else nothing can have been sent for it
+            if misfit is not None:
+                request = asked_again(request, misfit.answer, misfit.problem)
             prompt, completion = worst_tokens(request)
             most = None if completion is None else attempts * completion
             _count(self.spent.lost, request.model, Tokens(attempts, attempts * prompt, most))
@@ -198,7 +206,7 @@ def spent_before(session: Session, *, price: Price, builder: RequestBuilder) -> 
         Interrupted: a signal came.
     """
     spent = of_seals(session.manifest.records)
-    audit = Audit(price=price, builder=builder)
+    audit = Audit(price=price, builder=builder, terms=session.settle.terms)
     for shard in session.recovery.shards:
         session.check()
         _add_journals(audit, session, shard.number, columns=builder.columns)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from batcher.chat.contract import Fit
 from batcher.cost.prices import Rates
+from batcher.engine.judging import Terms
 from batcher.errors import JobError
 from batcher.records import (
+    Answer,
     InputRow,
     Outcome,
     Progress,
@@ -28,11 +31,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-BODY = b"x" * 100
+BODY = orjson.dumps({"messages": [], "padding": "x" * 72})
+PROBLEM = "no such word"
 WORST = Tokens(1, 100, 50)
 RATES = Rates(1.0, None, 2.0)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 COST = 20e-6  # 10 tokens in at $1 and 5 out at $2 per million
+
+
+class Never:
+    """A contract that no answer satisfies (implements `batcher.chat.contract.Contract`)."""
+
+    schema: Mapping[str, Any] | None = None
+
+    def fit(self, answer: Answer) -> Fit:
+        del answer
+        return Fit(problem=PROBLEM)
 
 
 class Builder:
@@ -118,6 +132,16 @@ def test_an_attempt_is_known_unpriced_or_lost(
     row: RowHistory, settled: Settled | None, expected: Spent
 ) -> None:
     assert spent_on(row, settled) == expected
+
+
+def test_a_lost_attempt_of_a_row_that_was_asked_again_counts_with_the_answer_it_sent_along() -> None:
+    terms = Terms(Never(), reask=1)
+    audit = Audit(price=price, builder=Builder(), terms=terms)
+    audit.add(history(reply(), open_intents=1), None, lambda: InputRow(0, {}))
+    lost = audit.spent.lost["m"]
+    assert audit.spent.known_usd == COST
+    assert (lost.attempts, lost.completion) == (1, 50)
+    assert lost.prompt > len(BODY) + len("yes") + len(PROBLEM)
 
 
 def seal(shard: int, spent: Spent | None, *, cost_usd: float | None = None) -> ShardSeal:
