@@ -39,7 +39,8 @@ def shell_lines() -> list[str]:
     """Every further command in the README, comments taken off."""
     texts = [block for kind, block in BLOCKS if kind == "sh"]
     lines = [line.split("  #")[0].strip() for text in texts for line in text.splitlines()]
-    return [line for line in lines if line and line not in {marked("first"), marked("test")}]
+    alone = {marked(name) for name in ("first", "test", "report")}
+    return [line for line in lines if line and line not in alone]
 
 
 def repository(folder: Path) -> Path:
@@ -59,10 +60,10 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-def test_the_first_command_works_alone_in_a_fresh_clone(tmp_path: Path) -> None:
-    clone = repository(tmp_path)
+def typed(command: str, clone: Path) -> str:
+    """What a command of the README that succeeds says on stderr."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", marked("first")],
+        ["bash", "-euo", "pipefail", "-c", command],
         cwd=clone,
         env=plain_environment(),
         capture_output=True,
@@ -71,10 +72,19 @@ def test_the_first_command_works_alone_in_a_fresh_clone(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "300 rows, verified" in done.stderr
-    assert "SIMULATED" in done.stderr
-    assert "T-48000" in done.stderr  # the first rows
+    return done.stderr
+
+
+def test_the_first_commands_work_alone_in_a_fresh_clone(tmp_path: Path) -> None:
+    clone = repository(tmp_path)
+    said = typed(marked("first"), clone)
+    assert "300 rows, verified" in said
+    assert "SIMULATED" in said
+    assert "T-48000" in said  # the first rows
     assert (clone / "out" / "label_tickets.simulated.parquet").exists()
+    # The page is made of files beside the code, which the installed package must hold as well.
+    typed(f".venv/bin/{marked('report')}", clone)
+    assert "All 300 rows are ok" in (clone / "out" / "label_tickets.simulated.report.html").read_text()
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
