@@ -291,13 +291,13 @@ ORDER_NOTES = (
 
 
 def orders(rng: random.Random) -> list[Row]:
-    """Order mails of the week before `DAY`, with what was really ordered in `items`."""
+    """Order mails of the week before `DAY`, with what was really ordered in `ordered`."""
     start = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) - timedelta(days=7)
     minutes = sorted(rng.sample(range(7 * 24 * 60), ORDERS))
     return [
         {
             "mail_id": f"M{7000 + number}",
-            "received_at": start + timedelta(minutes=minute),
+            "mailed_at": start + timedelta(minutes=minute),
             "sender": rng.choice(CUSTOMERS),
             **order_text(rng),
         }
@@ -323,7 +323,7 @@ def order_text(rng: random.Random) -> Row:
     return {
         "subject": rng.choice(("Order", "New order", "Bestellung", "Order for November", "Re: your offer")),
         "body": "\n\n".join(part for part in parts if part),
-        "items": items,
+        "ordered": items,
     }
 
 
@@ -356,11 +356,11 @@ DATA_SETS = (
         pa.schema(
             {
                 "mail_id": TEXT,
-                "received_at": TIME,
+                "mailed_at": TIME,
                 "sender": TEXT,
                 "subject": TEXT,
                 "body": TEXT,
-                "items": pa.list_(ITEM),
+                "ordered": pa.list_(ITEM),
             }
         ),
         orders,

@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batcher.dataset import InputSpec, find_files, scan
 from batcher.job import Job, load_job
+from batcher.verbs.answering import answer_columns
+from batcher.verbs.wiring import InputShape, output_schema
 
 ROOT = Path(__file__).parents[1]
 JOBS = sorted((ROOT / "jobs").glob("*.toml"))
@@ -66,6 +69,16 @@ def test_the_columns_that_a_shipped_job_names_are_in_its_data(path: Path) -> Non
     assert job.input.id_column in there
     assert job.request.prompt is not None
     assert [name for name in there if f"{{{{ {name} }}}}" in job.request.prompt]
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_the_output_of_a_shipped_job_can_be_laid_out_beside_its_input(path: Path) -> None:
+    job = loaded(path)
+    spec = InputSpec(job.input.path)
+    found = scan(spec, find_files(spec, base=ROOT))
+    names = output_schema(job, InputShape(found.format, found.schema)).arrow.names
+    assert set(answer_columns(job)) <= set(names)
+    assert len(answer_columns(job)) == {"label_tickets": 3, "extract_orders": 3}.get(path.stem, 0)
 
 
 def test_the_output_folder_of_the_shipped_jobs_is_not_committed() -> None:

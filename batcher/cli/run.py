@@ -6,6 +6,7 @@ import click
 
 from batcher.cli.options import JOB, RUN, SESSION, RunArguments, job_from, takes
 from batcher.cli.session import first_rows, run_options, stops_told, tell_done
+from batcher.verbs.answering import answer_columns
 from batcher.verbs.run import run as run_job
 
 
@@ -23,5 +24,5 @@ def run(arguments: RunArguments) -> int:
         summary = run_job(job, run_options(arguments))
     tell_done(arguments, summary)
     if not arguments.quiet:
-        first_rows(summary, tuple(job.labels), input_columns=2)
+        first_rows(summary, answer_columns(job), input_columns=2)
     return summary.exit_code

@@ -11,6 +11,7 @@ from batcher.cli.options import JOB, SESSION, RunArguments, job_from, takes
 from batcher.cli.session import run_options, stops_told, tell_done
 from batcher.report.terminal import print_lines, print_rows
 from batcher.report.wording import money
+from batcher.verbs.answering import answer_columns
 from batcher.verbs.look import first_rows_of
 from batcher.verbs.trial import MOST_ROWS, ROWS, Trial, try_rows
 
@@ -34,7 +35,7 @@ def try_(arguments: RunArguments, count: int, show: int) -> int:
         trial = try_rows(job, run_options(arguments), count=count)
     tell_done(arguments, trial.summary)
     if not arguments.quiet:
-        rows, columns = first_rows_of(trial.part, tuple(job.labels), input_columns=1, rows=show)
+        rows, columns = first_rows_of(trial.part, answer_columns(job), input_columns=1, rows=show)
         print_rows(rows, columns)
         print_lines(["", *_label_lines(trial.part, tuple(job.labels)), *_full_run_lines(trial)])
     return trial.summary.exit_code

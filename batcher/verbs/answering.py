@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batcher.chat.contracts import contract_of
+from batcher.chat.contracts import contract_of, strictness_warnings
 from batcher.engine.judging import Terms
 from batcher.store.columns import OWN_NAMES
 from batcher.store.property_columns import Expansion, expansion_of
@@ -33,6 +33,16 @@ def expansion(job: Job) -> Expansion:
     """The typed columns of the job's answers. Raises JobError as `terms`."""
     schema = terms(job).contract.schema if job.labels or job.output.expand else None
     return expansion_of(schema, ours=OWN_NAMES | {f"tag_{tag}" for tag in job.tags})
+
+
+def schema_warnings(job: Job) -> list[str]:
+    """What a strict server may refuse about the job's schema, as sentences."""
+    return strictness_warnings(job.request.response_format)
+
+
+def answer_columns(job: Job) -> tuple[str, ...]:
+    """Names, without prefix, of the columns that answers become: labels, or properties of the schema."""
+    return tuple(each.name for each in expansion(job).columns)
 
 
 def has_parsed(job: Job) -> bool:

@@ -10,6 +10,7 @@ from batcher.job import job_from_table
 from batcher.report import Summary
 from batcher.store.part import Totals, open_part
 from batcher.store.publish import ReplacePlan
+from batcher.verbs.answering import schema_warnings
 from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
@@ -61,6 +62,8 @@ def run(job: Job, options: RunOptions) -> Summary:
             job, intake.shape
         )  # a clash of names leaves nothing behind: the next command may have a prefix
         refuse_without_bound(job, intake.shape.format)
+        for warning in schema_warnings(job):
+            options.display.say(f"  note: {warning}")
         if options.stop_on_bad_row:
             refuse_bad_rows(intake.source(), builder, rows=rows)
         facts = _begun(taken, decision)
