@@ -43,12 +43,17 @@ class Deadlines:
         self._waiting.discard(member)
 
     def close(self) -> None:
+        """Leave no timer behind, unless somebody still waits for one."""
+        if not self._waiting:
+            self._unset()
+
+    def _unset(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._rings_at = None, math.inf
 
     def _set(self, when: float) -> None:
-        self.close()
+        self._unset()
         self._rings_at = when
         self._timer = self._loop.call_at(when, self._ring)
 

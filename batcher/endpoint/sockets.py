@@ -65,7 +65,10 @@ async def dial(host: str, port: int) -> socket.socket:
         OSError: the name is unknown (socket.gaierror), or no address could be connected to; with several addresses
             the cause is the group of their errors.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    name = host.encode(
+        "ascii"
+    )  # as bytes: the standard library would encode a str once more, and refuse some
+    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return await connect_first(in_turn([Place(family, address) for family, _, _, _, address in found]))
 
 

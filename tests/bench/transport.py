@@ -35,6 +35,7 @@ EXCHANGES_EACH = 60
 BODY = json.dumps(
     {"model": "m", "messages": [{"role": "user", "content": "Say something nice about the number 17. " * 5}]}
 ).encode()
+PROSE = "The number seventeen is prime, and it is also the sum of the first four primes: 2 + 3 + 5 + 7. " * 10
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-0123456789",
@@ -42,7 +43,7 @@ ANSWER = json.dumps(
         "created": 1_700_000_000,
         "model": "m",
         "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "x" * 900}, "finish_reason": "stop"}
+            {"index": 0, "message": {"role": "assistant", "content": PROSE[:900]}, "finish_reason": "stop"}
         ],
         "usage": {"prompt_tokens": 60, "completion_tokens": 200, "total_tokens": 260},
     }

@@ -152,7 +152,7 @@ async def test_cancelled_at_any_moment_nothing_stays_open(
     with WireServer(handler, certificate=certificate if tls else None) as server:
         endpoint = endpoint_of(carrier, server, ca_file=certificate if tls else None)
         assert (await once(endpoint, within_s=0.01)).progress in Progress
-        before = {"files": open_files() + 8, "tasks": len(asyncio.all_tasks())}
+        before = {"files": open_files() + 2, "tasks": len(asyncio.all_tasks())}
         for number in range(60):
             with anyio.move_on_after(rng.choice([0.0, 0.0002, 0.001, 0.003, 0.01])):
                 async with anyio.create_task_group() as group:
@@ -160,7 +160,7 @@ async def test_cancelled_at_any_moment_nothing_stays_open(
                         group.start_soon(once, endpoint, asking(b"y" * number))
         assert len(asyncio.all_tasks()) == before["tasks"]
         await endpoint.aclose()
-    assert await settled_files(before["files"]) <= before["files"]
+        assert await settled_files(before["files"]) <= before["files"], "the server's ends are closed as well"
 
 
 @direct_only
@@ -185,6 +185,29 @@ async def test_cancelled_while_it_shakes_hands_it_hangs_up(carrier: Carrier) -> 
         await endpoint.aclose()
     assert reply.fault is not None
     assert (reply.fault.kind, reply.progress) == (FaultKind.CONNECT_TIMEOUT, Progress.NOT_SENT)
+
+
+@direct_only
+async def test_an_exchange_that_outlives_the_endpoint_still_ends_by_its_deadline(carrier: Carrier) -> None:
+    def handler(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        peer.wait_for_close()
+
+    kinds: list[FaultKind | None] = []
+
+    async def exchange() -> None:
+        reply = await once(endpoint, within_s=0.3)
+        kinds.append(None if reply.fault is None else reply.fault.kind)
+
+    asked = threading.Event()
+    with WireServer(handler) as server:
+        endpoint = endpoint_of(carrier, server)
+        async with anyio.create_task_group() as group:
+            group.start_soon(exchange)
+            await anyio.to_thread.run_sync(asked.wait, 10)
+            await endpoint.aclose()
+    assert kinds == [FaultKind.DEADLINE]
 
 
 @direct_only
@@ -500,3 +523,5 @@ def test_a_thousand_exchanges_that_end_in_time_set_hardly_a_timer() -> None:
         deadlines.remove(member)
     assert clock.set <= 11
     deadlines.close()
+    clock.move_to(1000)
+    assert clock.set <= 11
