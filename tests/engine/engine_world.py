@@ -367,6 +367,13 @@ def play(script: Script, setup: Setup | None = None) -> World:
     return in_virtual_time(main)
 
 
+def repeatable(seed: int) -> None:
+    """Have trio, which runs tasks that are ready in any order, choose the order by the seed from here on."""
+    monkey = trio._core._run
+    monkey._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # as its own plug-in for hypothesis does
+    monkey._r.seed(seed)
+
+
 def in_virtual_time(main: Callable[[], Awaitable[Result]]) -> Result:
     """Run an async function on trio, its clock jumping to the next deadline whenever everybody waits."""
     clock = trio.testing.MockClock(autojump_threshold=0)
