@@ -303,7 +303,7 @@ class Findings:
     @property
     def working_s(self) -> float | None:
         """Seconds in which the run was at work, quiet spells between sessions left out; None when unknown."""
-        return self.timeline.active_s if self.timeline is not None else None
+        return self.timeline.at_work_s if self.timeline is not None else None
 
     @property
     def rows_per_s(self) -> float | None:

@@ -59,7 +59,7 @@ def throughput(found: Findings) -> Plot | None:
     ok = [_rate(each.all.ok, each) for each in timeline.slices]
     rest = [_rate(each.all.not_ok, each) for each in timeline.slices]
     highest = max(map(sum, zip(ok, rest, strict=True)))
-    mean = timeline.rows / timeline.active_s
+    mean = timeline.rows / timeline.at_work_s
     said = f"{compact(mean)} rows per second on average, {compact(highest)} at the most."
     numbers = Grid(
         ("from, UTC", "ok", "not ok", "rows/s"),

@@ -80,9 +80,8 @@ class Even:
 
     def ticks(self, *, unit: str) -> list[Tick]:
         """At round steps; whole numbers where tokens are counted."""
-        return [
-            Tick(self.at(value), _with_unit(value, unit)) for value in _steps(self.least, self.most, unit)
-        ]
+        values = _steps(self.least, self.most, unit)
+        return _distinct([Tick(self.at(value), _with_unit(value, unit)) for value in values])
 
 
 def _steps(least: float, most: float, unit: str) -> list[float]:
@@ -119,12 +118,17 @@ class Logarithmic:
         if len(found) > _MOST_TICKS:
             found = self._within((1,))
         every = -(-len(found) // _MOST_TICKS)
-        return [Tick(self.at(value), _with_unit(value, unit)) for value in found[::every]]
+        return _distinct([Tick(self.at(value), _with_unit(value, unit)) for value in found[::every]])
 
     def _within(self, digits: Sequence[float]) -> list[float]:
         first, last = math.floor(math.log10(self.least)), math.ceil(math.log10(self.most))
         values = (digit * 10.0**power for power in range(first, last + 1) for digit in digits)
         return [value for value in values if self.least <= value <= self.most]
+
+
+def _distinct(ticks: Sequence[Tick]) -> list[Tick]:
+    """Without ticks that would read like the one before, as 1.001 s and 1.004 s do."""
+    return [tick for place, tick in enumerate(ticks) if not place or tick.text != ticks[place - 1].text]
 
 
 def _with_unit(value: float, unit: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ MOST_KEPT: Final = 20_000
 """Slices held while counting; more make them wider, so memory is bounded whatever the run's length."""
 MOST_SHOWN: Final = 120
 QUIET_LEAST_S: Final = 300.0
-QUIET_SHARE: Final = 0.1
-"""A quiet spell lasts more than 5 minutes and more than a tenth of the whole span, so there are nine at most and each
-is wider than a slice that is shown."""
+QUIET_TIMES: Final = 20.0
+"""Chosen: a spell is quiet when it lasts more than 5 minutes and more than 20 times the mean distance of slices that
+hold something (a slow run of two rows an hour is at work all the time)."""
+CUT_SHARE: Final = 0.1
+"""Quiet spells longer than this share of the whole span are cut out of a plot, so they are nine at most, and each is
+longer than a slice that is shown."""
 UNNAMED: Final = "unknown"
 
 
@@ -76,15 +80,16 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Slices in order, empty ones within a stretch included."""
+    """Slices in order, empty ones within a stretch included.
+
+    Attributes:
+        at_work_s: seconds from beginning to end without any quiet spell, those included that a plot does not cut out.
+    """
 
     width_s: float
     stretches: tuple[Stretch, ...]
     slices: tuple[Slice, ...]
-
-    @property
-    def active_s(self) -> float:
-        return sum(stretch.end - stretch.start for stretch in self.stretches)
+    at_work_s: float
 
     @property
     def rows(self) -> int:
@@ -127,11 +132,13 @@ class Counter:
         if not self._counts:
             return None
         fine = LADDER_S[self._step]
-        stretches = _stretches(sorted({number for number, _ in self._counts}), fine)
+        numbers = sorted({number for number, _ in self._counts})
+        stretches = _stretches(numbers, fine)
         start = stretches[0].start
         if began is not None and start - QUIET_LEAST_S < began < start:
             stretches = (Stretch(math.floor(began / fine + 1e-6) * fine, stretches[0].end), *stretches[1:])
         active = sum(stretch.end - stretch.start for stretch in stretches)
+        lead_s = start - stretches[0].start
         width = next(
             (step for step in LADDER_S if step >= fine and active / step <= MOST_SHOWN), LADDER_S[-1]
         )
@@ -139,12 +146,25 @@ class Counter:
         slices: defaultdict[int, defaultdict[str, Counts]] = defaultdict(lambda: defaultdict(Counts))
         for (number, model), counts in self._counts.items():
             slices[number // ratio][model] = slices[number // ratio][model].plus(counts)
-        return Timeline(width, stretches, tuple(_filled(slices, stretches, width)))
+        return Timeline(
+            width, stretches, tuple(_filled(slices, stretches, width)), lead_s + _at_work_s(numbers, fine)
+        )
+
+
+def _quiet_s(numbers: list[int], width: float) -> float:
+    """How long a spell without anything must last to be quiet."""
+    return max(QUIET_LEAST_S, QUIET_TIMES * (numbers[-1] - numbers[0]) * width / len(numbers))
+
+
+def _at_work_s(numbers: list[int], width: float) -> float:
+    quiet = _quiet_s(numbers, width)
+    gaps = ((after - before - 1) * width for before, after in pairwise(numbers))
+    return (numbers[-1] - numbers[0] + 1) * width - sum(gap for gap in gaps if gap > quiet)
 
 
 def _stretches(numbers: list[int], width: float) -> tuple[Stretch, ...]:
     """Stretches of counted slices, split where it was quiet for long."""
-    quiet = max(QUIET_LEAST_S, QUIET_SHARE * (numbers[-1] - numbers[0]) * width)
+    quiet = max(_quiet_s(numbers, width), CUT_SHARE * (numbers[-1] - numbers[0]) * width)
     found: list[Stretch] = []
     start = last = numbers[0]
     for number in numbers[1:]:

@@ -82,7 +82,7 @@ def test_the_timeline_has_every_row_once_and_leaves_the_quiet_hours_out(night: P
     assert spent == pytest.approx(rows["cost_usd"].sum())
     assert len(found.timeline.stretches) == 2
     assert (
-        found.timeline.active_s
+        found.timeline.at_work_s
         < 3_600
         < 6 * 3_600
         < (rows["received_at"].max() - rows["received_at"].min()).seconds
