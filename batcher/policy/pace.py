@@ -1,7 +1,8 @@
 """Requests and tokens per minute, as far as they are known: set by the user, or told by the server.
 
-- Each limit is a continuous bucket with a burst of one request or 50 ms of its rate, whichever is more: no
-  sliding window, of whatever length, holds more than the limit + 5 % or one request.
+- Each limit is a continuous bucket with a burst of one request or 50 ms of its rate, whichever is more. Set by
+  the user: 30 ms, so that no sliding window of a second or more that leaves here holds more than the limit + 3 %
+  or one request, and none that arrives more than 5 %.
 - The smaller of the user's and the server's limit counts; the server's is followed when it changes.
 - Tokens have two buckets of the same rate. One is debited what a provider reserves (prompt estimate + max
   tokens) and credited back from `usage`. The other is debited what the request will likely use, and
@@ -38,9 +39,9 @@ _LEAST_STEP_S: Final = 1e-5
 class _TokenBuckets:
     """The two buckets of one token limit; a debit is (reserved, likely) tokens."""
 
-    def __init__(self, per_s: float, now: float) -> None:
+    def __init__(self, per_s: float, now: float, *, burst_s: float) -> None:
         self.reserved = Bucket(per_s, now, burst_s=c.RESERVED_BURST_S)
-        self.likely = Bucket(per_s, now)
+        self.likely = Bucket(per_s, now, burst_s=burst_s)
 
     def wait_s(self, debit: tuple[float, float], now: float) -> float:
         reserved, likely = debit
@@ -159,14 +160,14 @@ class Pace(Part):
         if requests is not None:
             old = None if self._requests is None else self._requests.per_s * 60
             if self._requests is None:
-                self._requests = Bucket(requests / 60, now)
+                self._requests = Bucket(requests / 60, now, burst_s=_burst_s(self._user[0]))
             else:
                 self._requests.change(requests / 60, now)
             self._tell(now, f"requests/min {reason}", old, requests)
         if tokens is not None:
             old = None if self._tokens is None else self._tokens.reserved.per_s * 60
             if self._tokens is None:
-                self._tokens = _TokenBuckets(tokens / 60, now)
+                self._tokens = _TokenBuckets(tokens / 60, now, burst_s=_burst_s(self._user[1]))
             else:
                 self._tokens.change(tokens / 60, now)
             self._tell(now, f"tokens/min {reason}", old, tokens)
@@ -174,6 +175,10 @@ class Pace(Part):
     def _tell(self, now: float, reason: str, old: float | None, new: float) -> None:
         if old is None or not math.isclose(old, new):
             self._log.tell(now, "pace", reason, old=old, new=new)
+
+
+def _burst_s(user_limit: float | None) -> float:
+    return c.PACE_BURST_S if user_limit is None else c.SET_BURST_S
 
 
 def _smaller(one: float | None, other: float | None) -> float | None:

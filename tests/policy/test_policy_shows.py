@@ -106,6 +106,10 @@ def test_a_wide_endpoint_is_filled_within_twenty_seconds() -> None:
     assert auto.wall_rate(20, 24) >= 0.9 * pinned.wall_rate(20, 24)
 
 
+LEAVES_SHARE = 1.03
+"""By 5 % may a window exceed its limit; 2 % of that are left for requests that bunch on their way to the server."""
+
+
 def most_within(sent: list[Sent], span_s: float, *, tokens: bool = False) -> float:
     """The largest sum of any half-open sliding span, by the time of sending."""
     ordered = sorted(sent)
@@ -128,7 +132,7 @@ def test_requests_per_minute_hold_in_every_span(per_minute: int, concurrency: in
     client = Client(FailingServer(around(0.5)), settings).run(150.0)
     for span_s in (1.0, 60.0):
         limit = per_minute * span_s / 60
-        assert most_within(client.log, span_s) <= max(limit * 1.05, limit + 1)
+        assert most_within(client.log, span_s) <= max(limit * LEAVES_SHARE, limit + 1)
     assert client.wall_rate(30, 150) >= min(0.95 * per_minute / 60, 14 if concurrency == 8 else 1e9)
 
 
@@ -142,7 +146,7 @@ def test_tokens_per_minute_hold_in_every_span(used: Usage, max_tokens: int, conc
     one = (used.prompt_tokens or 0) + (used.completion_tokens or 0)
     for span_s in (1.0, 60.0):
         limit = per_minute * span_s / 60
-        assert most_within(client.log, span_s, tokens=True) <= max(limit * 1.05, limit + one)
+        assert most_within(client.log, span_s, tokens=True) <= max(limit * LEAVES_SHARE, limit + one)
     assert client.tokens_rate(60, 240) >= 0.9 * per_minute / 60
 
 
