@@ -96,7 +96,9 @@ def cost(paths: tuple[Path, ...], wish: CostWish, *, now: float) -> Bill:
         path: _dated(cells_of(path, each.layout, wanted), each.created_at)
         for path, each in found.files.items()
     }
-    account = settle_accounts(files, found.sessions.values(), found.runs.values(), by=further)
+    account = settle_accounts(
+        files, found.sessions.values(), found.runs.values(), lost=found.lost, by=further
+    )
     books = _Books(account, pricing=pricing, wish=wish, month=month, what_if=what_if, today=today)
     bill = books.bill(found)
     return _with_notes(bill, found, account, simulated_left_out=left_out)

@@ -225,6 +225,9 @@ def _cells_of_batch(batch: pa.RecordBatch, layout: Layout, wanted: Wanted) -> Ce
     is_paid = _is_paid(columns)
     is_counted = pc.and_(pc.is_valid(values["prompt"]), pc.is_valid(values["output"]))
     is_told = pc.is_valid(usd)
+    if values["prompt"].null_count or values["output"].null_count:  # half a count has no price
+        is_usable = pc.or_(is_told, is_counted)
+        values = {name: pc.if_else(is_usable, column, _ZERO) for name, column in values.items()}
     values |= {
         "rows": pa.repeat(pa.scalar(1, pa.int64()), len(columns)),
         "unknown": pc.cast(pc.and_(is_paid, pc.invert(pc.or_(is_told, is_counted))), pa.int64()),

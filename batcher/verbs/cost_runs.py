@@ -53,9 +53,18 @@ def settle_accounts(
     sessions: Iterable[LedgerEntry],
     runs: Iterable[RunStatus],
     *,
+    lost: Mapping[str, int],
     by: Sequence[str],
 ) -> Account:
-    """One account of files, ledger lines and runs in the making."""
+    """One account of files, ledger lines and runs in the making.
+
+    Args:
+        files: cells of each.
+        sessions: ledger lines, each session once.
+        runs: by their folders.
+        lost: run_id -> attempts lost by the run's own records; a ledger lacks those of sessions that crashed.
+        by: columns that cells are told apart by.
+    """
     account = Account()
     _add_files(account, files)
     in_files = {key.run_id for key in account.cells if key.run_id is not None}
@@ -79,7 +88,16 @@ def settle_accounts(
     for run in runs:
         if run.run_id is not None and run.run_id not in in_files and run.life is not Life.FINISHED:
             _add_unwritten(account, run, is_counted=run.run_id in by_run, by=by)
+    _add_lost(account, by_run, lost)
     return account
+
+
+def _add_lost(account: Account, by_run: Mapping[str, Sequence[LedgerEntry]], lost: Mapping[str, int]) -> None:
+    for run_id, entries in by_run.items():
+        more = lost.get(run_id, 0) - sum(entry.possibly_paid for entry in entries)
+        if more > 0:
+            at = (run_id, day_of(entries[0].started_at))
+            account.lost[at] = account.lost.get(at, 0) + more
 
 
 def day_of(instant_s: float) -> date:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batcher.errors import Conflict, JobError, StorageError
 from batcher.store.columns import our_columns
-from batcher.store.directory import run_directory
+from batcher.store.directory import RunDirectory, run_directory
 from batcher.store.footer import read_facts
 from batcher.store.ledger import LedgerEntry, read_ledger
+from batcher.store.manifest import read
 from batcher.verbs.cost_layout import layout_of
 from batcher.verbs.cost_rows import schema_of
 from batcher.verbs.places import RUN_SUFFIX, STATE_NAME
+from batcher.verbs.spending import of_seals
 from batcher.verbs.status import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -56,6 +58,7 @@ class Found:
         files: by absolute path.
         sessions: by (run_id, session, verb).
         runs: in the making, finished, or replaced, by run directory.
+        lost: run_id -> attempts lost, by the run's own records, which know of crashed sessions too.
         ledgers: that were read.
         without_usage: files below a folder that hold no usage.
     """
@@ -63,6 +66,7 @@ class Found:
     files: dict[Path, UsageFile] = field(default_factory=dict)
     sessions: dict[tuple[str, int, str], LedgerEntry] = field(default_factory=dict)
     runs: dict[str, RunStatus] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     ledgers: set[Path] = field(default_factory=set)
     without_usage: int = 0
 
@@ -74,7 +78,12 @@ class Found:
         left_out = len(files) < len(self.files) or len(sessions) < len(self.sessions)
         if not files and not sessions:
             return self, False
-        return Found(files, sessions, runs, self.ledgers, self.without_usage), left_out
+        lost = {
+            run_id: count
+            for run_id, count in self.lost.items()
+            if run_id in {r.run_id for r in runs.values()}
+        }
+        return Found(files, sessions, runs, lost, self.ledgers, self.without_usage), left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,19 @@ def _take_runs(found: Found, path: Path, search: Search) -> None:
         runs = status(path, state=search.state)
     except (JobError, Conflict):
         return
-    found.runs |= {each.directory: each for each in runs}
+    for run in runs:
+        found.runs[run.directory] = run
+        if run.run_id is not None:
+            found.lost[run.run_id] = _lost(Path(run.directory))
+
+
+def _lost(directory: Path) -> int:
+    """Attempts of a run whose payment is unknown and whose answer is lost; 0 where its records cannot be read."""
+    try:
+        sealed = of_seals(read(RunDirectory(directory).manifest).records)
+    except (StorageError, Conflict):
+        return 0
+    return sum(tokens.attempts for tokens in sealed.lost.values())
 
 
 def _take_ledger(found: Found, ledger: Path, *, below: Path | None = None, of: Path | None = None) -> None:

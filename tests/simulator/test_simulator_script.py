@@ -159,6 +159,8 @@ def test_bad_latency_is_refused(text: str) -> None:
         {"burst_s": 0},
         {"faulty_attempts": -1},
         {"drip_s": -1},
+        {"cached_share": 1.1},
+        {"gateway_price": -1},
         {"limit_hints": ["soon"]},
         {"port": 70_000},
         {"redirect_to": "a\r\nb"},
