@@ -8,7 +8,9 @@
     patience    what the clock alone stops a run for
     seats       how many failed rows may wait
     circumstances   what the run knows around a row's failure, and what that is charged to
+    twins       rows that ask the same: one is sent, the others take its answer over
     fatal       rows that failed of what stopped the run, to be pending again
+    judging     pure: a reply's verdict as the verdict on its row, by what the job asked answers to be
     settle      pure: from a row's journalled history to its output values
     tally       what the run has done so far, for progress and summary
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batcher.engine.life import RowLife
     from batcher.engine.tally import Tally
     from batcher.engine.turnstile import Turnstile
+    from batcher.engine.twins import Twins
     from batcher.policy import FlowState, RowFacts, RowLimits, Verdict
     from batcher.ports import Endpoint, Store
     from batcher.records import Reading, Reply, Request
@@ -44,6 +45,7 @@ class Attempts:
         sending: told before every dispatch.
         facts: what the run knows around a row that just failed.
         terms: what answers must be.
+        twins: told every answer; None where equal rows are all sent.
         observe: told every verdict on a reply; True when this one stopped the run.
     """
 
@@ -54,6 +56,7 @@ class Attempts:
     tally: Tally
     limits: RowLimits
     terms: Terms
+    twins: Twins | None
     wall: Callable[[], float]
     timeout_s: float | None
     successes: Callable[[], int]
@@ -122,6 +125,8 @@ class Attempts:
         life.reply, life.verdict = replace(reply, body=b""), judged.verdict
         if self.observe(life, verdict):
             return replace(judged.verdict, action=Action.STOP, outcome=None)
+        if self.twins is not None and judged.verdict.action is Action.KEEP:
+            self.twins.answered(life.reply_record(reply))
         if judged.misfit is not None:
             life.ask_again(judged.misfit)
         return judged.verdict

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from batcher.engine.judging import Terms
     from batcher.engine.tally import Tally
+    from batcher.engine.twins import Twins
     from batcher.policy import FlowState, RowLimits, Verdict, Watch
     from batcher.ports import Endpoint, RequestBuilder, Store
     from batcher.records import Request
@@ -70,6 +71,7 @@ class Engine:
         wall: Callable[[], float],
         timeout_s: float | None = None,
         terms: Terms = NO_TERMS,
+        twins: Twins | None = None,
     ) -> None:
         self._store = store
         self._builder = builder
@@ -78,6 +80,7 @@ class Engine:
         self._flow = flow
         self._max_paid_attempts = limits.max_paid_attempts
         self._terms = terms
+        self._twins = twins
         self._rng = rng
         self._turnstile = Turnstile(flow, stop=self.stop)
         self._supply = Supply(store, flow.memory)
@@ -92,6 +95,7 @@ class Engine:
             tally=tally,
             limits=limits,
             terms=terms,
+            twins=twins,
             wall=wall,
             timeout_s=timeout_s,
             successes=lambda: self._around.ok,
@@ -181,7 +185,7 @@ class Engine:
         while (row := await self._supply.next()) is not None:
             request = self._builder.build(row)
             del row  # it may be large, and the request has what is needed of it
-            if isinstance(request, Problem) or await self._took_over(request):
+            if isinstance(request, Problem) or await self._took_over(request) or self._waits(request):
                 if isinstance(request, Problem):
                     await self._end_invalid(request)
                 unsent += 1
@@ -190,14 +194,29 @@ class Engine:
                 continue
             if self._workers < self._flow.window:
                 self._hire()
-            life = self._begin(request)
-            verdict = await self._attempts.make(life)
-            if verdict.action not in AGAIN:
-                await self._settle(life, verdict)
-                continue
-            await self._seats.take()
-            self._live += 1
-            self._tasks.start_soon(self._retry, life)
+            await self._first(request)
+
+    async def _first(self, request: Request) -> None:
+        """A row's first attempt, and all that follows from it; further attempts are a task of their own."""
+        life = self._begin(request)
+        verdict = await self._attempts.make(life)
+        if verdict.action not in AGAIN:
+            await self._settle(life, verdict)
+            return
+        await self._seats.take()
+        self._live += 1
+        self._tasks.start_soon(self._retry, life)
+
+    async def _twin(self, request: Request) -> None:
+        """A row that waited for its twin in vain."""
+        try:
+            await self._first(request)
+        except Abandoned:
+            pass
+        except Exception as error:  # noqa: BLE001 - the attempt boundary, as in _worker
+            self.stop(error)
+        finally:
+            self._leave()
 
     async def _retry(self, life: RowLife) -> None:
         try:
@@ -228,6 +247,11 @@ class Engine:
     async def _took_over(self, request: Request) -> bool:
         """End a row whose answer was bought before."""
         reuse = self._store.find_answer(request)
+        if self._twins is not None:
+            if reuse is None:
+                reuse = self._twins.find(request)
+            else:
+                self._twins.remember(request.request_hash, reuse.reused_from, reuse.values)
         if reuse is None:
             return False
         outcome = Outcome(str(reuse.values["outcome"]))
@@ -235,6 +259,26 @@ class Engine:
         self._tally.reused += 1
         self._tally.ended(outcome, None)
         return True
+
+    def _waits(self, request: Request) -> bool:
+        """Whether a twin of the row is in hand; its request counts as in hand while it waits."""
+        if self._twins is None or not self._twins.waits(request):
+            return False
+        self._supply.begun(request)
+        return True
+
+    async def _release(self, request: Request) -> None:
+        """The row is done: those that wait for it take its answer, or the next of them is sent."""
+        released = 0
+        while self._twins is not None and (twin := self._twins.next_after(request)) is not None:
+            self._supply.ended(twin)
+            if not await self._took_over(twin):
+                self._live += 1
+                self._tasks.start_soon(self._twin, twin)
+                return
+            released += 1
+            if released % UNSENT_PER_TURN == 0:
+                await anyio.lowlevel.checkpoint()
 
     def _begin(self, request: Request) -> RowLife:
         attempts, paid = self._store.prior(request.row_index)
@@ -265,6 +309,7 @@ class Engine:
         self._tally.ended(outcome, end)
         if end is not None and outcome is Outcome.FAILED and is_unpaid:
             self._unpaid_failures.remember(cause, end)
+        await self._release(life.request)
 
     def _out_of_hand(self, life: RowLife) -> None:
         self._around.ended(life.request.row_index)

@@ -18,6 +18,7 @@ from batcher.store.events import Events
 from batcher.store.run_store import RunStore
 from batcher.store.store_plan import StorePlan
 from batcher.verbs.closing import token_limit
+from batcher.verbs.deduping import twins_of
 from batcher.verbs.interrupting import Relay
 from batcher.verbs.limits import flow_settings, limit_told, open_files_for, rates_of
 from batcher.verbs.session import Board, Signals, work
@@ -134,6 +135,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         wall=time.time,
         timeout_s=job.endpoint.timeout_s,
         terms=session.settle.terms,
+        twins=twins_of(session),
     )
     board = _board(session, flow, store, spent)
 

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -38,6 +38,9 @@ from batcher.records import (
     RowHistory,
     VoidRecord,
 )
+
+if TYPE_CHECKING:
+    from batcher.engine.twins import Twins
 
 Result = TypeVar("Result")
 
@@ -341,6 +344,7 @@ class Setup:
     limits: RowLimits = field(default_factory=RowLimits)
     timeout_s: float | None = None
     terms: Terms = NO_TERMS
+    twins: Twins | None = None
     seed: int = 0
     prepare: Callable[[World], None] = lambda world: None
     meanwhile: Callable[[World], object] | None = None
@@ -406,6 +410,7 @@ def _world(script: Script, chosen: Setup) -> World:
         wall=lambda: EPOCH + anyio.current_time(),
         timeout_s=chosen.timeout_s,
         terms=chosen.terms,
+        twins=chosen.twins,
     )
     return World(store, endpoint, engine, tally, flow, log)
 

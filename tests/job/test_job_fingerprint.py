@@ -37,6 +37,7 @@ CHANGES: dict[str, str] = {
     "request.seed": "request.seed=5",
     "request.stop": "request.stop=END",
     "request.reask": "request.reask=1",
+    "request.dedupe": "request.dedupe=true",
     "request.n": "request.n=2",
     "request.tools": 'request.tools=[{type="function", function={name="f"}}]',
     "request.tool_choice": "request.tool_choice=auto",

@@ -503,7 +503,6 @@ def test_a_schema_that_cannot_be_one_is_told_with_its_file(
 UNBUILT_LINES = [
     ("request", "stream = true"),
     ("request", "stream_options = {include_usage = true}"),
-    ("request", "dedupe = true"),
     ("request", 'images = {root = "pictures"}'),
 ]
 
