@@ -13,7 +13,7 @@ Public API: `Job`, `run`, `__version__`. The house, from the door inwards:
     endpoint    the network: one exchange, bytes in, bytes out, no retry
     store       rows out: journal, manifest, seal, publish, output columns, reuse index
     cost        prices, cost of a row, spending added up
-    report      what happened: summary and progress as text
+    report      what happened: summary and progress as text; the report, with its plots
     simulator   an OpenAI-compatible endpoint with faults, on loopback, for demos and tests
 
 Data walks left to right, once: dataset -> chat -> engine (policy, endpoint) -> store -> report.

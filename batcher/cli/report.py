@@ -18,7 +18,7 @@ from batcher.verbs.report import default_page, findings_of, write_page
 from batcher.verbs.report_comparison import comparison_of
 
 if TYPE_CHECKING:
-    from batcher.report.findings import Comparison
+    from batcher.report.comparison import Comparison
 
 BESIDE = "beside OUT"
 """What `--html` without a path stands for."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from batcher.report.findings import Comparison, Distribution, ErrorClass, Findings, LabelColumn
+    from batcher.report.comparison import Comparison
+    from batcher.report.findings import Distribution, ErrorClass, Findings, LabelColumn
 
 WIDTH: Final = 112
 SPARKS: Final = "▁▂▃▄▅▆▇█"
@@ -32,6 +33,7 @@ SPARK_CELLS: Final = 60
 BAR_CELLS: Final = 24
 MOST_CLASSES: Final = 10
 MOST_VALUES: Final = 8
+FREE_VALUES: Final = 3
 EXAMPLE_CHARS: Final = 160
 _TONES: Final = {"good": "green", "mixed": "yellow", "bad": "red", "none": "default"}
 _COLOURS: Final = {
@@ -85,7 +87,7 @@ def _text(words: object, style: str = "") -> Text:
 
 def _head(found: Findings) -> RenderableType:
     path = Text.assemble((harmless(found.output), "bold"))
-    for word in (found.model, found.base_url):
+    for word in (found.model, found.endpoint):
         path.append(f"  {harmless(word)}" if word else "", "dim")
     if found.simulated:
         path.append("  SIMULATED: nothing was paid", "yellow")
@@ -234,14 +236,20 @@ def _spark(found: Findings) -> str:
 
 def _label(label: LabelColumn, found: Findings) -> RenderableType:
     done = found.ok + found.not_ok
+    if label.spread is not None:
+        return Group(_text(label.name, "dim"), _text(_spread(label.spread)))
     table = _table(label.name, "rows", "share", "", right=(1, 2))
     most = label.counts[0].rows if label.counts else 1
-    for value, rows in label.counts[:MOST_VALUES]:
+    shown = FREE_VALUES if label.is_free else MOST_VALUES
+    for value, rows in label.counts[:shown]:
         table.add_row(_text(value), f"{rows:,}", percent(rows, done), _text(_bar(rows, most), "blue"))
-    rest = label.rest + sum(each.rows for each in label.counts[MOST_VALUES:])
+    rest = label.rest + sum(each.rows for each in label.counts[shown:])
     for name, rows in (("further values", rest), ("no label", label.nulls)):
         if rows:
             table.add_row(_text(name, "dim"), f"{rows:,}", percent(rows, done), "")
+    if rest and label.is_free:
+        more = "more than " if label.is_capped else ""
+        return Group(table, _text(f"{more}{label.distinct:,} different values", "dim"))
     return table
 
 

@@ -53,6 +53,8 @@ def milliseconds(ms: float) -> str:
 
 def amount(value: float, unit: str) -> str:
     """A value of a distribution with its unit."""
+    if unit == "number":
+        return compact(value)
     return milliseconds(value) if unit == "ms" else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""What a report tells, as values: of one output and what is left of its run, and of two outputs side by side.
+"""What a report tells of one output and of what is left of its run, as values.
 
 They are plain data, so that the terminal, the page and `--json` tell the same story. Texts of users, models and
 servers stand in them as they came; whoever draws makes them harmless. None means unknown, never 0. Times are seconds
@@ -7,12 +7,13 @@ since the epoch, UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from batcher.report.plain import named
+
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    from collections.abc import Mapping
 
     from batcher.report.timeline import Timeline
 
@@ -30,7 +31,7 @@ class Distribution:
     """How the values of one column are spread; nulls are not among them.
 
     Attributes:
-        unit: "ms" or "tokens".
+        unit: "ms", "tokens" or "number".
         zeros: rows with 0, which stand in no bin.
         bins: contiguous, ascending, empty ones included; none when no value is above 0. They are logarithmic, or, where
             `is_even`, of one width and on whole numbers.
@@ -135,6 +136,11 @@ class LabelColumn:
     rest: int
     nulls: int
     spread: Distribution | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Mostly different texts, of which only a few are worth showing."""
+        return self.rest > sum(each.rows for each in self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +294,11 @@ class Findings:
     held: str | None = None
 
     @property
+    def endpoint(self) -> str | None:
+        """Where requests went; None when they went nowhere."""
+        return None if self.simulated else self.base_url
+
+    @property
     def ok(self) -> int:
         return self.outcomes.get("ok", 0)
 
@@ -317,89 +328,8 @@ class Findings:
 
     def to_json(self) -> dict[str, object]:
         """One JSON object, plain types only."""
-        return _named(self) | {
+        return named(self) | {
             "rows_per_s": self.rows_per_s,
             "working_s": self.working_s,
             "usd_per_1000_ok": self.usd_per_1000_ok,
         }
-
-
-# --- two outputs ----------------------------------------------------------------------------------------------------
-
-
-class Pair(NamedTuple):
-    """Rows where this output says `left` and the other `right`; None is "no value"."""
-
-    left: str | None
-    right: str | None
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far two outputs agree on one column.
-
-    Attributes:
-        compared: rows where both have a value.
-        equal: those of them where it is the same.
-        kappa: Cohen's kappa, which takes off what chance alone would agree on; None when it is not defined or there
-            are too many values.
-        pairs: the most frequent differences, nulls included, largest first.
-    """
-
-    name: str
-    compared: int
-    equal: int
-    kappa: float | None
-    pairs: tuple[Pair, ...]
-
-    @property
-    def share(self) -> float | None:
-        """0 to 1; None when nothing could be compared."""
-        return self.equal / self.compared if self.compared else None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two outputs side by side.
-
-    Attributes:
-        matched_by: "row_index" or "custom_id".
-        matched: rows that stand in both; `only_left` and `only_right` stand in one.
-        outcomes: (this output's outcome, the other's) pairs of matched rows, the most frequent first.
-        agreements: of label columns that both have; of the completion where there are none.
-    """
-
-    left: Findings
-    right: Findings
-    matched_by: str
-    matched: int
-    only_left: int
-    only_right: int
-    outcomes: tuple[Pair, ...]
-    agreements: tuple[Agreement, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """One JSON object, plain types only."""
-        return _named(self) | {
-            "left": self.left.to_json(),
-            "right": self.right.to_json(),
-            "agreements": [_named(each) | {"share": each.share} for each in self.agreements],
-        }
-
-
-def _named(value: DataclassInstance) -> dict[str, object]:
-    return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-
-
-def _plain(value: object) -> object:
-    """What JSON has words for: tuples with names become objects, keys become text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _named(value)
-    if isinstance(value, tuple):
-        names = getattr(value, "_fields", None)
-        parts = [_plain(each) for each in value]
-        return parts if names is None else dict(zip(names, parts, strict=True))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return value

@@ -20,9 +20,10 @@ from batcher.report.verdict import class_words, tone, verdict
 from batcher.report.wording import duration, harmless, money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from batcher.report.findings import Comparison, Example, Findings
+    from batcher.report.comparison import Comparison
+    from batcher.report.findings import Example, Findings
     from batcher.report.plots import Plot
 
 GENERATOR: Final = "batcher report"
@@ -51,6 +52,7 @@ class Pictures:
     completion: Plot | None
     tokens: Plot | None
     cost: Plot | None
+    labels: Mapping[str, Plot]
 
     @classmethod
     def of(cls, found: Findings) -> Pictures:
@@ -68,7 +70,17 @@ class Pictures:
             ),
             tokens=pictures.tokens(found),
             cost=pictures.cost(found),
+            labels=_label_plots(found),
         )
+
+
+def _label_plots(found: Findings) -> dict[str, Plot]:
+    """A histogram for each label that is a number of many values."""
+    plots = {
+        each.name: pictures.spread(f"label-{place}", each.name, each.spread, "c0", is_half=True)
+        for place, each in enumerate(found.labels)
+    }
+    return {name: plot for name, plot in plots.items() if plot is not None}
 
 
 def report_page(found: Findings, *, now: float) -> str:

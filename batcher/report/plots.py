@@ -199,7 +199,7 @@ def histogram(about: About, found: Distribution, css: str, *, is_half: bool = Fa
     return Plot(about.title, about.said, str(canvas), (), numbers)
 
 
-_HEADS: Final = {"ms": "time", "tokens": "tokens"}
+_HEADS: Final = {"ms": "time", "tokens": "tokens", "number": "value"}
 
 
 def _between(each: Bin, found: Distribution) -> str:
@@ -250,7 +250,7 @@ def _legend(series: Sequence[Series] | Sequence[Points]) -> tuple[Key, ...]:
 
 def said_distribution(found: Distribution) -> str:
     """A distribution as a sentence."""
-    unit = "" if found.unit == "ms" else " tokens"
+    unit = " tokens" if found.unit == "tokens" else ""
     words = [
         f"{name} {amount(value, found.unit)}{unit}"
         for name, value in (("median", found.p50), ("95th percentile", found.p95), ("99th", found.p99))

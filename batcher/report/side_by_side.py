@@ -10,7 +10,8 @@ from batcher.report.wording import OUTCOMES, duration, money
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batcher.report.findings import Comparison, Distribution, Findings
+    from batcher.report.comparison import Comparison
+    from batcher.report.findings import Distribution, Findings
 
 
 class Beside(NamedTuple):

@@ -6,6 +6,7 @@
     status     every run below a folder, alive or dead
     export     what is done so far
     verify     an output held against its input, its job and itself
+    report     what came of a run (report_rows, report_examples, report_run), or of two (report_comparison)
     decide     pure: what stands there, and what to do about it
     wiring     from a job to the parts that carry it out
     opening    a run directory taken up: lock, facts, state, what was lost

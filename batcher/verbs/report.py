@@ -27,7 +27,8 @@ from batcher.verbs.report_rows import read_rows
 from batcher.verbs.report_run import read_run
 
 if TYPE_CHECKING:
-    from batcher.report.findings import Comparison, ErrorClass, Setting
+    from batcher.report.comparison import Comparison
+    from batcher.report.findings import ErrorClass, Setting
     from batcher.store.footer import FileFacts
     from batcher.verbs.places import Place
     from batcher.verbs.report_rows import RowFindings

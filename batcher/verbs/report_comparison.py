@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batcher.errors import StorageError
-from batcher.report.findings import Agreement, Comparison, Pair
+from batcher.report.comparison import Agreement, Comparison, Pair
 from batcher.store.columns import our_columns
 from batcher.store.output_rows import OutputRows
 from batcher.store.part import open_part

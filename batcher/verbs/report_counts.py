@@ -97,7 +97,7 @@ class LabelCounter:
             is_capped=self._beyond > 0,
             rest=self._beyond + sum(rows for _, rows in ordered[SHOWN_VALUES:]),
             nulls=self._nulls,
-            spread=self._sketch.distribution("tokens") if many else None,
+            spread=self._sketch.distribution("number") if many else None,
         )
 
 

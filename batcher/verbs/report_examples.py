@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 3
 """Rows shown of each kind of failure."""
-_TEXTS: Final = ("row_index", "custom_id", "error_message", "completion", "refusal")
+_ANSWERS: Final = ("completion", "refusal", "parsed", "tool_calls")
+"""What a row says, the first one that says something."""
+_TEXTS: Final = ("row_index", "custom_id", "error_message", *_ANSWERS)
 _INPUTS: Final = 2
 _INPUT_CHARS: Final = 200
 _MESSAGE_CHARS: Final = 700
@@ -77,7 +79,7 @@ def _is_plain(type_: pa.DataType) -> bool:
 
 def _example(values: dict[str, object], inputs: dict[str, object], labels: Sequence[str]) -> Example:
     custom_id = values.get("custom_id")
-    answer = values.get("completion") or values.get("refusal")
+    answer = next((values[name] for name in _ANSWERS if values.get(name)), None)
     row_index = values["row_index"]
     assert isinstance(row_index, int)
     told = [(name, value) for name, value in inputs.items() if value is not None and value != custom_id]

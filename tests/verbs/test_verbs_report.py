@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from report_outputs import CATEGORIES, answered, night_of_faults, write_output
 from verb_runs import carry_out, simulator, write_rows
 
 from batcher.errors import Conflict, JobError, StorageError
 from batcher.report.brief import comparison_text, report_text
+from batcher.report.findings import Cost, Findings, Tokens
 from batcher.report.page import report_page
 from batcher.verbs.report import default_page, findings_of, write_page
 from batcher.verbs.report_at_end import page_path
 from batcher.verbs.report_comparison import comparison_of
+from batcher.verbs.report_counts import LabelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from batcher.report.findings import Findings
-
 ROWS = 20_000
+SHELL = Findings(
+    output="out.parquet", run_id="r", version="0", model="m", base_url="simulated", simulated=True, complete=True,
+    created_at=0.0, generation=0, prices_version=None, rows=205, outcomes={"ok": 205}, waiting=0, reused=0, attempts={},
+    warnings={}, tokens=Tokens(), cost=Cost(), models=(), timeline=None, latency=None, ttft=None, classes=(),
+    more_classes=0, more_rows=0, labels=(), answers=(),
+)  # fmt: skip
+"""Findings of which nothing is known."""
 HOSTILE = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\" ' & {{ 7 * 7 }}"
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x9b2J\r\x08\u202e[bold]not markup[/bold]"
 
@@ -295,3 +304,22 @@ def test_a_run_writes_the_page_its_job_names_and_a_page_that_cannot_be_written_f
     with pytest.raises(JobError, match=r"a page, so its name ends in \.html"):
         carry_out(at, rows, tmp_path / "third.parquet", sets=["output.report='report.parquet'"])
     assert page_path(page, simulated=True).name == "report.simulated.html"
+
+
+def test_numbers_get_a_histogram_and_free_texts_only_a_few_lines() -> None:
+    numbers, texts, flags = (LabelCounter(name) for name in ("score", "why", "flag"))
+    numbers.add(pa.chunked_array([list(range(1, 201))]))
+    texts.add(pa.chunked_array([[f"because {n}" for n in range(200)] + [None] * 5]))
+    flags.add(pa.chunked_array([[True, False, True, None]]))
+    score, why, flag = (each.column() for each in (numbers, texts, flags))
+    assert score.spread is not None
+    assert (score.spread.least, score.spread.most) == (1, 200)
+    assert score.spread.p50 == pytest.approx(100, rel=0.02)
+    assert (why.distinct, why.nulls, why.is_free, why.spread) == (200, 5, True, None)
+    assert [each[:] for each in flag.counts] == [("true", 2), ("false", 1)]
+    told = replace(SHELL, labels=(score, why, flag))
+    page, text = report_page(told, now=0.0), report_text(told)
+    assert page.count("<svg") == 2  # the outcomes and the score
+    assert "because 0" in page
+    assert "200 different values" in text
+    assert page.count("because ") < 8
