@@ -150,7 +150,7 @@ class BatchForm:
         if line.get("stream"):
             raise RowError(INVALID_ROW, "the line's body asks for a stream, which is not built yet")
         for key in _ANSWERED_BY_CONTRACT & line.keys() & self.params.keys():
-            if line[key] is not None and line[key] != self.params[key]:
+            if line[key] != self.params[key]:
                 raise RowError(
                     INVALID_ROW, f"the line's body has another {key} than the job, whose columns it fills"
                 )

@@ -11,8 +11,8 @@ The one place where a schema's words become Arrow types. Rules:
    string, holding the value as JSON.
 5. A property that is named like one of our own columns becomes ``parsed_NAME``.
 
-A cell never raises and is never rounded: a value that its type cannot hold (an integer beyond 64 bits) is
-null, and ``parsed`` has it. Types come from the schema alone, or two runs of one job could publish two.
+A cell never raises and is never rounded: a value that its type cannot hold (an integer beyond 64 bits, JSON
+a thousand levels deep) is null, and ``parsed`` has it. Types come from the schema alone, or two runs of one job could publish two.
 """
 
 from __future__ import annotations
@@ -101,7 +101,11 @@ def _json(value: object) -> str | None:
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # nested deeper than orjson writes
+        pass
+    try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # and deeper than Python does
+        return None
 
 
 def _integer(value: object) -> int | None:

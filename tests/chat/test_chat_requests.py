@@ -176,6 +176,18 @@ def test_a_batch_line_without_a_model_takes_the_jobs() -> None:
     assert (built.model, built.own_model) == ("gpt-4o", False)
 
 
+def test_a_batch_line_with_another_schema_than_the_job_is_never_sent_because_its_answer_could_only_fail() -> (
+    None
+):
+    spec = with_(BATCH, params={"response_format": {"type": "json_object"}})
+    same = {**GOOD_BODY, "response_format": {"type": "json_object"}}
+    assert sent(spec, body=same) == same
+    assert (
+        "another response_format" in problem(spec, body={**same, "response_format": {"type": "text"}}).message
+    )
+    assert sent(BATCH, body=same) == same
+
+
 def test_a_batch_body_as_text_is_read() -> None:
     assert sent(BATCH, body='{"model":"m","messages":[{"role":"user","content":"Hi"}]}')["model"] == "m"
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import orjson
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -125,6 +126,11 @@ def test_a_value_its_type_cannot_hold_is_null_and_never_rounded(
 ) -> None:
     found = cell(part, value)
     assert (found, type(found)) == (expected, type(expected))
+
+
+def test_json_deeper_than_python_writes_is_null() -> None:
+    assert cell({}, orjson.loads("[" * 300 + "]" * 300)) == "[" * 300 + "]" * 300
+    assert cell({}, orjson.loads("[" * 1000 + "]" * 1000)) is None
 
 
 @pytest.mark.parametrize("schema", [None, {}, {"type": "array"}, {"anyOf": [ITEM, {}]}, {"$ref": "#/none"}])
