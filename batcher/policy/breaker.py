@@ -96,14 +96,14 @@ class Breaker(Part):
         verdict, row = seen.verdict, seen.request.row_index
         if verdict.action is KEEP:
             self._bucket.succeeded(row)
-            self._suspects.answered(row)
+            self._suspects.answered(row, sent_at=seen.sent_at)
             if self._is_open:
                 self._probe_answered(seen)
             elif seen.sent_at >= self._closed_at:
                 self._in_a_row = 0
                 self._recent.good(seen.received_at)
         else:
-            is_own = self._is_own(row, verdict)
+            is_own = self._is_own(row, verdict, seen.received_at)
             if self._is_open:
                 self._came_while_open(seen)
             elif seen.sent_at >= self._closed_at and not is_own:
@@ -136,12 +136,12 @@ class Breaker(Part):
             }
         }
 
-    def _is_own(self, row: int, verdict: Verdict) -> bool:
+    def _is_own(self, row: int, verdict: Verdict, now: float) -> bool:
         """Whether it is a fault that the row alone is to blame for."""
         if Effect.FAULT not in verdict.effects:
             self._suspects.ended(row)
             return False
-        self._suspects.failed(row)
+        self._suspects.failed(row, now)
         return self._suspects.latest_is_own and verdict.action is not Action.FAIL
 
     # --- closed ---
