@@ -41,14 +41,17 @@ def cost_in_usage(usage: object, odd: list[str]) -> float | None:
 
 def cost_in_headers(headers: Iterable[tuple[str, str]], odd: list[str]) -> float | None:
     """The cost in a reply's headers (names in lower case); LiteLLM writes None where it knows no price."""
-    said = next((value for name, value in headers if name == HEADER), None)
-    if said is None or said.strip() in ("", "None"):
-        return None
+    for name, said in headers:
+        if name == HEADER:
+            return None if said.strip() in ("", "None") else _believed(_number(said), odd)
+    return None
+
+
+def _number(text: str) -> float | None:
     try:
-        number = float(said)
+        return float(text)
     except ValueError:
-        number = -1.0
-    return _believed(number, odd)
+        return None
 
 
 def _believed(said: object, odd: list[str]) -> float | None:

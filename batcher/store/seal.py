@@ -23,7 +23,7 @@ import pyarrow.ipc
 
 from batcher.dataset import python_rows
 from batcher.errors import BatcherError, StorageError
-from batcher.records import ANSWERED, Outcome
+from batcher.records import ANSWERED, CostSource, Outcome
 from batcher.store.columns import from_batch, our_columns, to_batch
 from batcher.store.files import DISK, storage_errors
 from batcher.store.part import PartWriter, Totals, reopen_and_check
@@ -280,8 +280,9 @@ def merge_retry(old: Mapping[str, object], fresh: Mapping[str, object]) -> _Valu
         if total is not None:
             merged[name] = total
     if merged.get("cost_usd") is not None:
-        source = fresh.get("cost_source") or old.get("cost_source")
-        merged |= {} if source is None else {"cost_source": source}
+        said = {each for row in (old, fresh) if (each := row.get("cost_source")) is not None}
+        # As in a row of several attempts: of two sources, the sum is reckoned.
+        merged |= {"cost_source": said.pop() if len(said) == 1 else CostSource.PRICES.value} if said else {}
     if new_is_worse:
         merged["warnings"] = ", ".join([*_words(old.get("warnings")), RETRY_FAILED])
     return merged

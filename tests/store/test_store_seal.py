@@ -276,6 +276,18 @@ def test_unknown_money_and_known_money_is_the_known() -> None:
     assert (merged["cost_usd"], merged["cost_source"], merged["attempts"]) == (0.5, "gateway", 3)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "source"),
+    [("gateway", "gateway", "gateway"), ("gateway", "prices", "prices"), ("prices", "gateway", "prices")],
+)
+def test_a_cost_that_was_reckoned_in_part_is_not_the_gateways_word(
+    before: str, now: str, source: str
+) -> None:
+    old, fresh = ({**FAILED, "cost_usd": 0.25, "cost_source": each} for each in (before, now))
+    merged = merge_retry(old, fresh)
+    assert (merged["cost_usd"], merged["cost_source"]) == (0.5, source)
+
+
 def old_rows(path: Path) -> Callable[[int, int], pa.Table]:
     read: Callable[[int, int], pa.Table] = pq.ParquetFile(path).read().slice
     return read
