@@ -36,6 +36,7 @@ SHELL = Findings(
 )  # fmt: skip
 """Findings of which nothing is known."""
 HOSTILE = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\" ' & {{ 7 * 7 }}"
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]"
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x9b2J\r\x08\u202e[bold]not markup[/bold]"
 
 
@@ -190,7 +191,7 @@ def test_prompts_and_answers_come_out_harmless(tmp_path: Path) -> None:
     assert all(value.startswith("#") for value in read.attributes["href"])
     assert "{{ 7 * 7 }}" in page
     for drawn in (page, text):
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", drawn)
+        assert not re.search(CONTROL, drawn)
     assert "[bold]not markup[/bold]" in re.sub(r"\s+", " ", text)
 
 
@@ -307,7 +308,7 @@ def test_a_run_writes_the_page_its_job_names_and_a_page_that_cannot_be_written_f
 
 
 def test_numbers_get_a_histogram_and_free_texts_only_a_few_lines() -> None:
-    numbers, texts, flags = (LabelCounter(name) for name in ("score", "why", "flag"))
+    numbers, texts, flags = (LabelCounter(name) for name in (f"score {HOSTILE}{ESCAPES}", "why", "flag"))
     numbers.add(pa.chunked_array([list(range(1, 201))]))
     texts.add(pa.chunked_array([[f"because {n}" for n in range(200)] + [None] * 5]))
     flags.add(pa.chunked_array([[True, False, True, None]]))
@@ -320,6 +321,8 @@ def test_numbers_get_a_histogram_and_free_texts_only_a_few_lines() -> None:
     told = replace(SHELL, labels=(score, why, flag))
     page, text = report_page(told, now=0.0), report_text(told)
     assert page.count("<svg") == 2  # the outcomes and the score
+    assert not Reader(page).tags & {"script", "img"}
+    assert not re.search(CONTROL, page + text)
     assert "because 0" in page
     assert "200 different values" in text
     assert page.count("because ") < 8
