@@ -73,6 +73,8 @@ def settings_of(job: Mapping[str, object]) -> dict[str, tuple[Setting, ...]]:
 def _setting(table: str, key: str, value: object) -> Setting:
     if (table, key) == ("endpoint", "headers") and isinstance(value, Mapping):
         value = dict.fromkeys(value, "(not shown)")
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        value = ", ".join(value)
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     if len(text) > LONG_CHARS and not isinstance(value, str):
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
