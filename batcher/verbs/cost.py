@@ -11,6 +11,7 @@ import calendar
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.cost.cells import Cells, Key, Kind, Sums, forecast
@@ -21,7 +22,7 @@ from batcher.report.wording import money
 from batcher.verbs.cost_layout import parse_map
 from batcher.verbs.cost_prices import Pricing, WhatIf, own_prices
 from batcher.verbs.cost_rows import Wanted, cells_of
-from batcher.verbs.cost_runs import Account, day_of, settle_accounts
+from batcher.verbs.cost_runs import OF_SESSION, Account, day_of, settle_accounts
 from batcher.verbs.cost_sources import Found, Search, find_spending
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def cost(paths: tuple[Path, ...], wish: CostWish, *, now: float) -> Bill:
     what_if = WhatIf.parse(wish.what_if, pricing) if wish.what_if is not None else None
     further = tuple(name for name in wish.by if name not in OWN_KEYS)
     found, left_out = find_spending(paths, Search(parse_map(wish.named), further, wish.state)).only_real()
+    _refuse_unknown(further, found)
     wanted = Wanted(further, pricing.bounds)
     files = {
         path: _dated(cells_of(path, each.layout, wanted), each.created_at)
@@ -125,6 +127,19 @@ def refuse_if_over(bill: Bill) -> None:
             f"no price is known for {', '.join(bill.unpriced_models)}, so --max {money(bill.max_usd)} cannot be held",
             hint='give prices with --prices FILE: [prices."MODEL"] with input = and output =',
         )
+
+
+def _refuse_unknown(further: tuple[str, ...], found: Found) -> None:
+    """A name that nothing has is a slip; one that only some files have is none."""
+    has = {name for each in found.files.values() for name in each.layout.columns}
+    for name in further:
+        if f"by:{name}" not in has and not (
+            found.sessions and (name in OF_SESSION or name.startswith("tag_"))
+        ):
+            close = ", ".join(get_close_matches(name, (*OWN_KEYS, *OF_SESSION), n=1))
+            raise JobError(
+                f"--by {name}: no file has such a column", hint=f"did you mean {close}?" if close else None
+            )
 
 
 def _dated(cells: Cells, created_at: float | None) -> Cells:

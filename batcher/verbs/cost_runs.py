@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from batcher.store.ledger import LedgerEntry
     from batcher.verbs.run_status import RunStatus
 
+OF_SESSION = ("job", "verb", "output")
+"""Further names that sessions can be told apart by, beside their tags."""
 NOISE_USD = 1e-6
 """Sums of the same costs in another order differ by less; it is no spending."""
 
@@ -141,7 +143,7 @@ def _session_cell(kind: Kind, entry: LedgerEntry, by: Sequence[str]) -> tuple[Ke
 def _of_session(entry: LedgerEntry, name: str) -> str | None:
     if name.startswith("tag_"):
         return entry.tags.get(name.removeprefix("tag_"))
-    value = {"job": entry.job, "verb": entry.verb, "output": entry.output}.get(name)
+    value = getattr(entry, name) if name in OF_SESSION else None
     return None if value is None else str(value)
 
 

@@ -155,6 +155,13 @@ def test_any_column_splits_and_a_file_without_it_has_no_name_for_it(tmp_path: Pa
     }
 
 
+def test_a_name_that_nothing_has_is_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "u.parquet", {"cost_usd": [1.0]})
+    with pytest.raises(JobError, match="no file has such a column") as caught:
+        bill_of(path, by=("outcom",))
+    assert caught.value.hint == "did you mean outcome?"
+
+
 def test_too_many_groups_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_rows, "MOST_GROUPS", 10)
     columns = {"prompt_tokens": [1] * 11, "completion_tokens": [0] * 11, "id": list(range(11))}
