@@ -7,7 +7,7 @@
   it is not bent by where the span begins, and hardly by a few long answers.
 - Growth goes on while a block is judged, so in slow start the window is two sizes further when the answer is
   there. The step back goes to the smallest block that was as fast (within 5 %) as the one that failed, or
-  between it and the one below, in proportion to what the one below lacked.
+  between it and the one below, in proportion to what the one below lacked, and a little more.
 
 A reply without usage makes its block count requests instead of tokens, and the block it is compared with too.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 
-from batcher.policy.constants import BLOCK_GAIN, BLOCK_GROWTH, BLOCK_LEAST_REPLIES
+from batcher.policy.constants import BLOCK_GAIN, BLOCK_GROWTH, BLOCK_LEAST_REPLIES, BLOCK_MARGIN
 
 
 class Block:
@@ -110,7 +110,7 @@ class Blocks:
             if block is before or own * BLOCK_GAIN >= speed:
                 if below is None:
                     return block.window
-                enough = math.ceil(below.in_flight / below.replies * speed / slower)
+                enough = math.ceil(BLOCK_MARGIN * below.in_flight / below.replies * speed / slower)
                 return max(below.window, min(block.window, enough))
             below, slower = block, max(own, 1e-9)
         return before.window

