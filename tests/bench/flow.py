@@ -2,6 +2,7 @@
 
     python tests/bench/flow.py --show 1                    one requirement, on all its servers
     python tests/bench/flow.py --show 8                    "auto" beside 64, 256 and 1,024 in flight
+    python tests/bench/flow.py --show 8 --write tests/bench/flow.md           the same, into the table beside this
     python tests/bench/flow.py --server rate-1s --client auto,64 --seconds 60
 
 Server and client are processes of their own on loopback. With `--results PATH` every measurement is added to that file,
@@ -103,8 +104,15 @@ def main() -> None:
         lines = measuring.table_of(tasks)
         print("", *lines, sep="\n")
         if options.write is not None:
-            command = " ".join(["python tests/bench/flow.py", *sys.argv[1:]])
-            options.write.write_text("\n".join([f"`{command}`", "", "```", *lines, "```", ""]))
+            options.write.write_text("\n".join([_heading(options), "", "```", *lines, "```", ""]))
+
+
+def _heading(options: argparse.Namespace) -> str:
+    """The command without the places where its results are kept."""
+    chosen = [f"--show {show}" for show in options.show] + [f"--server {name}" for name in options.server]
+    chosen += [f"--client {options.client}"] * bool(options.client)
+    chosen += [f"--seconds {options.seconds:g}", f"--jobs {options.jobs}"]
+    return f"`python tests/bench/flow.py {' '.join(chosen)}` (simulated servers on loopback)"
 
 
 def _options() -> argparse.ArgumentParser:
