@@ -8,6 +8,7 @@ from pathlib import PurePath
 import pytest
 from report_samples import HERE, LABELS
 
+from batcher.engine.judging import SCHEMA_MISMATCH
 from batcher.policy.table import RULES_ELSEWHERE, TEMPLATES
 from batcher.report import FailureGroup, Summary, harmless, summary_lines, wording
 from batcher.report.wording import duration, money, shown_path
@@ -124,7 +125,7 @@ def test_a_try_never_advises_to_retry_its_part() -> None:
 
 
 def test_every_kind_of_failure_that_has_its_own_words_exists() -> None:
-    known = {verdict.error_type for verdict in TEMPLATES.values()} | set(RULES_ELSEWHERE)
+    known = {verdict.error_type for verdict in TEMPLATES.values()} | set(RULES_ELSEWHERE) | {SCHEMA_MISMATCH}
     assert set(wording._SAID) <= known
     assert set(wording._ADVICE) <= known
 
