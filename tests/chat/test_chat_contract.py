@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batcher.chat.contract import MAX_PROBLEM_CHARS, Contract
@@ -235,6 +235,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=JSON, text=st.text())
 def test_no_answer_whatever_it_is_raises(value: object, text: str) -> None:
     contracts: Sequence[Contract] = (of_format(asked()), of_tools("order"), of_tools("order", "cancel"))

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from part_samples import FACTS, INPUT_SCHEMA, answer_values, input_batch
 
@@ -249,6 +249,7 @@ def test_duckdb_reads_them_and_takes_the_free_one_as_json(output: Path) -> None:
     assert duckdb.connect().execute(query).fetchall() == [(3, "1")]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     value=st.dictionaries(
         st.sampled_from(sorted(VALUE)),
