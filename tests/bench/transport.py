@@ -51,7 +51,7 @@ ANSWER = json.dumps(
 REPLY = (
     b"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\ncontent-type: application/json\r\n"
     b"connection: keep-alive\r\nserver: bench\r\nx-request-id: req_0123456789abcdef\r\n"
-    b"x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n"
+    b"openai-processing-ms: 87\r\nstrict-transport-security: max-age=31536000\r\n"
     b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
 )
 
