@@ -12,7 +12,8 @@ The one place where a schema's words become Arrow types. Rules:
 5. A property that is named like one of our own columns becomes ``parsed_NAME``.
 
 A cell never raises and is never rounded: a value that its type cannot hold (an integer beyond 64 bits, JSON
-a thousand levels deep) is null, and ``parsed`` has it. Types come from the schema alone, or two runs of one job could publish two.
+a thousand levels deep) is null, and ``parsed`` has it. Types come from the schema alone, or two runs of one
+job could publish two.
 """
 
 from __future__ import annotations
