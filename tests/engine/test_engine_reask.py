@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from engine_world import Step
 
+    from batcher.policy import Verdict
+
 MOOD = contract_of(
     labels={"mood": ("good", "bad"), "size": ("s", "l")}, response_format=None, tools=None, tool_choice=None
 )
@@ -93,7 +95,19 @@ def test_what_is_asked_again_is_repeated_when_the_server_fails_in_between() -> N
 
 
 def test_broken_answers_are_no_failure_of_the_endpoint() -> None:
-    world = play(lambda row, attempt, now: ok(text=BAD), setup(rows=400))
+    told: list[str] = []
+
+    def prepare(world: World) -> None:
+        listen = world.flow.on_verdict
+
+        def on_verdict(verdict: Verdict, now: float) -> None:
+            told.append(verdict.rule)
+            listen(verdict, now)
+
+        world.flow.on_verdict = on_verdict  # type: ignore[method-assign]
+
+    world = play(lambda row, attempt, now: ok(text=BAD), setup(rows=400, prepare=prepare))
+    assert set(told) == {"ok"}
     assert world.error is None
     assert world.outcomes() == {Outcome.FAILED: 400}
     assert len(world.sent) == 800
