@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Request,
         ReuseRecord,
         RowHistory,
+        Unusable,
         VoidRecord,
     )
 
@@ -52,8 +53,26 @@ class RequestBuilder(Protocol):
 
     columns: frozenset[str]
     """Input columns that `build` reads; the store decodes no others."""
+    raw_columns: frozenset[str]
+    """Those of them whose binary values are wanted as bytes (images) and not as text."""
 
-    def build(self, row: InputRow) -> Request | Problem: ...
+    def build(self, row: InputRow) -> Request | Problem:
+        """Raises nothing, whatever the row holds. Where a job has images it may read files: then not for the loop."""
+        ...
+
+
+class Prepare(Protocol):
+    """`RequestBuilder.build` off the event loop, for rows whose request takes long to make."""
+
+    async def __call__(self, row: InputRow) -> Request | Problem: ...
+
+
+class ImageFiles(Protocol):
+    """Image files that rows name; blocking, from any thread."""
+
+    def read(self, path: str, *, most_bytes: int) -> bytes | Unusable:
+        """The whole file, or why it is not given: not there, too large, outside the folder that may be read."""
+        ...
 
 
 class Slice(Protocol):

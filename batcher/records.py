@@ -94,6 +94,24 @@ class Problem:
     custom_id: str | None = None
 
 
+class ImageTrouble(StrEnum):
+    """Why an image of a row cannot be sent; the ``error_type`` of the row, which is invalid then."""
+
+    INVALID = "invalid_image"  # no image, another format, broken, cut off
+    TOO_LARGE = "image_too_large"
+    OUTSIDE_ROOT = "image_outside_root"
+    NOT_FOUND = "image_not_found"
+    UNREADABLE = "image_unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something that a row names and that cannot be had; the message ends in no full stop."""
+
+    error_type: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is sent for one row.
@@ -105,6 +123,8 @@ class Request:
         model: the body's ``model``.
         own_model: the row, not the job, named the model: then an unknown model fails the row, not the run.
         max_tokens: the body's token maximum per completion, None when it sets none.
+        images: its image parts, at least; a text that speaks of them may seem to be one.
+        image_bytes: of the body that are images as data URLs, so weigh as images and not as text.
     """
 
     row_index: int
@@ -114,6 +134,8 @@ class Request:
     custom_id: str | None = None
     own_model: bool = False
     max_tokens: int | None = None
+    images: int = 0
+    image_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

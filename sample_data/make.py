@@ -1,9 +1,9 @@
 """Writes the sample data: small, believable, and the same bytes every time (`python sample_data/make.py
 [DIR]`).
 
-Tickets for labelling, one day's articles for the nightly run, order mails for function calling; each as
-JSONL and as Parquet with the same rows. Parquet carries times as timestamps, JSONL as ISO text. Everything
-comes from one seed and no clock; names, places and firms are invented.
+Tickets for labelling, one day's articles for the nightly run, order mails for function calling, listings with
+photos; each as JSONL and as Parquet with the same rows. Parquet carries times as timestamps, JSONL as ISO text.
+Everything comes from one seed and no clock; names, places and firms are invented.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pictures import WRITERS, Colour, Drawing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ DAY = date(2026, 11, 21)
 TICKETS = 300
 ARTICLES = 200
 ORDERS = 240
+LISTINGS = 240
 
 Row = dict[str, object]
 TEXT, TIME = pa.string(), pa.timestamp("ms", tz="UTC")
@@ -327,6 +329,71 @@ def order_text(rng: random.Random) -> Row:
     }
 
 
+# --- listings
+
+GRID = 16
+GROUND = Colour(236, 232, 222)
+COLOURS = {
+    "red": Colour(200, 40, 40),
+    "blue": Colour(40, 80, 190),
+    "green": Colour(30, 140, 70),
+    "yellow": Colour(230, 190, 40),
+}
+SHAPES: dict[str, Callable[[float, float], bool]] = {
+    "ball": lambda x, y: x * x + y * y < 0.7,
+    "ring": lambda x, y: 0.25 < x * x + y * y < 0.75,
+    "cube": lambda x, y: max(abs(x), abs(y)) < 0.7,
+    "roof": lambda x, y: -0.7 < y < 0.7 and abs(x) < (y + 0.8) * 0.55,
+    "cross": lambda x, y: min(abs(x), abs(y)) < 0.22 and max(abs(x), abs(y)) < 0.8,
+}
+"""Toys as what lies inside their outline; x and y from -1 to 1."""
+TITLES = (
+    "{colour} wooden {toy}", "Wooden {toy}, {colour}", "{toy} for building, {colour}, beech",
+    "{colour} {toy}, like new", "Single {toy} from a set ({colour})",
+)  # fmt: skip
+PRICES = (1.5, 2, 2.5, 3, 4)
+
+
+def photo_names() -> dict[tuple[str, str], str]:
+    """(colour, toy) -> the file of its photo; the formats take turns."""
+    pairs = [(colour, toy) for colour in COLOURS for toy in SHAPES]
+    kinds = list(WRITERS)
+    return {pair: f"{'-'.join(pair)}.{kinds[number % len(kinds)]}" for number, pair in enumerate(pairs)}
+
+
+def listings(rng: random.Random) -> list[Row]:
+    """Second-hand toys; one photo in eight shows another toy than the title says."""
+    photos = photo_names()
+    rows: list[Row] = []
+    for number in range(LISTINGS):
+        said = rng.choice(list(photos))
+        shown = said if rng.random() > 1 / 8 else rng.choice([pair for pair in photos if pair != said])
+        title = rng.choice(TITLES).format(colour=said[0], toy=said[1])
+        rows.append(
+            {
+                "listing_id": f"L-{40_000 + number}",
+                "title": title[0].upper() + title[1:],
+                "price_eur": rng.choice(PRICES),
+                "photo": photos[shown],
+                "shows": " ".join(shown),
+            }
+        )
+    return rows
+
+
+def draw(directory: Path) -> None:
+    """Write the photos."""
+    directory.mkdir(exist_ok=True)
+    middle = (GRID - 1) / 2
+    for (colour, toy), name in photo_names().items():
+        grid = [
+            [SHAPES[toy]((x - middle) / (GRID / 2), (y - middle) / (GRID / 2)) for x in range(GRID)]
+            for y in range(GRID)
+        ]
+        picture = WRITERS[name.rpartition(".")[2]](Drawing(grid, GROUND, COLOURS[colour]))
+        (directory / name).write_bytes(picture)
+
+
 # --- files
 
 ITEM = pa.struct([("article", TEXT), ("quantity", pa.int64())])
@@ -365,6 +432,13 @@ DATA_SETS = (
         ),
         orders,
     ),
+    DataSet(
+        "listings",
+        pa.schema(
+            {"listing_id": TEXT, "title": TEXT, "price_eur": pa.float64(), "photo": TEXT, "shows": TEXT}
+        ),
+        listings,
+    ),
 )
 
 
@@ -390,6 +464,7 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for data_set in DATA_SETS:
         write(data_set, directory)
+    draw(directory / "photos")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batcher.chat.pictures import media_type
 from batcher.dataset import InputSpec, find_files, scan
 from batcher.job import Job, load_job
 from batcher.verbs.answering import answer_columns
@@ -19,6 +20,7 @@ from batcher.verbs.wiring import InputShape, output_schema
 ROOT = Path(__file__).parents[1]
 JOBS = sorted((ROOT / "jobs").glob("*.toml"))
 SAMPLE_DATA = ROOT / "sample_data"
+PHOTOS = SAMPLE_DATA / "photos"
 VARIABLES = {"summarise_nightly.toml": {"ds": "2026-11-21"}}
 PLENTY = 200
 
@@ -42,6 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_one_job_for_each_use() -> None:
     assert [path.name for path in JOBS] == [
+        "check_listings.toml",
         "extract_orders.toml",
         "label_tickets.toml",
         "summarise_nightly.toml",
@@ -78,7 +81,8 @@ def test_the_output_of_a_shipped_job_can_be_laid_out_beside_its_input(path: Path
     found = scan(spec, find_files(spec, base=ROOT))
     names = output_schema(job, InputShape(found.format, found.schema)).arrow.names
     assert set(answer_columns(job)) <= set(names)
-    assert len(answer_columns(job)) == {"label_tickets": 3, "extract_orders": 3}.get(path.stem, 0)
+    counts = {"label_tickets": 3, "extract_orders": 3, "check_listings": 2}
+    assert len(answer_columns(job)) == counts.get(path.stem, 0)
 
 
 def test_the_output_folder_of_the_shipped_jobs_is_not_committed() -> None:
@@ -100,6 +104,25 @@ def test_the_script_makes_exactly_the_committed_tables(made: Path) -> None:
     assert different == []
 
 
+def test_the_script_draws_exactly_the_committed_photos(made: Path) -> None:
+    drawn = {path.name: path.read_bytes() for path in (made / "photos").iterdir()}
+    assert drawn == {path.name: path.read_bytes() for path in PHOTOS.iterdir()}
+    assert {name.rpartition(".")[2] for name in drawn} == {"png", "jpg", "webp"}
+
+
+def test_every_listing_has_a_photo_that_can_be_sent() -> None:
+    job = loaded(ROOT / "jobs" / "check_listings.toml")
+    assert job.request.images is not None
+    assert job.request.images.root == str(PHOTOS)
+    named = {json.loads(line)["photo"] for line in Path(job.input.path).read_bytes().splitlines()}
+    assert named == {path.name for path in PHOTOS.iterdir()}
+    assert {media_type(path.read_bytes()) for path in PHOTOS.iterdir()} == {
+        "image/png",
+        "image/jpeg",
+        "image/webp",
+    }
+
+
 @pytest.mark.parametrize("path", sorted(SAMPLE_DATA.glob("*.parquet")), ids=lambda path: path.stem)
 def test_lines_and_table_hold_the_same_rows(path: Path) -> None:
     table = pq.read_table(path)
@@ -113,4 +136,4 @@ def test_lines_and_table_hold_the_same_rows(path: Path) -> None:
 
 
 def test_the_sample_data_is_under_a_megabyte() -> None:
-    assert sum(path.stat().st_size for path in SAMPLE_DATA.iterdir() if path.is_file()) < 1_000_000
+    assert sum(path.stat().st_size for path in SAMPLE_DATA.rglob("*") if path.is_file()) < 1_000_000

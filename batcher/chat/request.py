@@ -5,7 +5,8 @@ Rules, in order, for what a row says:
   2. A prompt template.
   3. A column of conversations: the one named, or ``messages`` when no prompt column is named either.
   4. A column of prompts: the one named, or ``prompt``.
-A system template goes first, except before batch bodies and conversations that have a system message.
+A system template goes first, except before batch bodies and conversations that have a system message. Images go with
+what the user says (`batcher.chat.images`), except in batch bodies.
 
 Never takes a URL or a header from a row, never sends a number JSON does not have (orjson writes NaN as null
 without a word), never lets anything but body, endpoint and simulated-or-not into the hash: identity is not
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from batcher.chat.forms import BATCH_COLUMNS, BatchForm, Frame, MessagesForm, PromptForm, TemplateForm
+from batcher.chat.images import PicturedForm, images_in
 from batcher.chat.templates import INVALID_ROW, RowError, compile_template, listed, suggestion
 from batcher.errors import JobError
 from batcher.records import Problem, Request
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batcher.chat.forms import Form, Said
+    from batcher.chat.images import Images
     from batcher.records import InputRow
 
 MAX_MESSAGE_CHARS = 2000
@@ -53,6 +56,7 @@ class RequestSpec:
         endpoint_identity: what of the endpoint an answer depends on, in one canonical text (its base URL).
         simulated: an answer of the simulator is never taken for a real one.
         columns: the input's columns, in their order.
+        images: what goes with each row, or None.
     """
 
     model: str | None
@@ -66,6 +70,7 @@ class RequestSpec:
     endpoint_identity: str
     simulated: bool
     columns: tuple[str, ...]
+    images: Images | None = None
 
 
 class RequestBuilder:
@@ -73,6 +78,7 @@ class RequestBuilder:
 
     Attributes:
         columns: the input columns `build` reads.
+        raw_columns: those that hold images, so may hold bytes.
     """
 
     def __init__(self, spec: RequestSpec) -> None:
@@ -90,6 +96,7 @@ class RequestBuilder:
             f"{spec.endpoint_identity}\0{int(spec.simulated)}\0".encode("utf-8", "surrogatepass"),
             digest_size=16,
         )
+        self.raw_columns = frozenset(spec.images.columns if spec.images is not None else ())
         self.columns = self._form.columns | ({self._id_column} if self._id_column else frozenset())
 
     def build(self, row: InputRow) -> Request | Problem:
@@ -103,6 +110,7 @@ class RequestBuilder:
         except RowError as err:
             reason = str(err)[:MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode()
             return Problem(row.row_index, err.error_type, reason, custom_id)
+        images, image_bytes = images_in(raw)
         return Request(
             row.row_index,
             raw,
@@ -111,6 +119,8 @@ class RequestBuilder:
             custom_id,
             own_model,
             max_tokens=_max_tokens(body),
+            images=images,
+            image_bytes=image_bytes,
         )
 
     def _said(self, row: InputRow) -> Said:
@@ -134,6 +144,15 @@ class RequestBuilder:
 
 
 def _form(spec: RequestSpec, params: dict[str, Any]) -> Form:
+    text = _text_form(spec, params)
+    if spec.images is None:
+        return text
+    for name in spec.images.columns:
+        _check_column(name, spec, key="request.images.column")
+    return PicturedForm(text, spec.images)
+
+
+def _text_form(spec: RequestSpec, params: dict[str, Any]) -> Form:
     if not spec.model:
         raise JobError("No model is named.", hint='Add --model NAME, or model = "NAME" under [request].')
     system = None
@@ -145,7 +164,9 @@ def _form(spec: RequestSpec, params: dict[str, Any]) -> Form:
             raise JobError(
                 "request.prompt and input.messages_column are both given; only one can say what is sent."
             )
-        return TemplateForm(frame, compile_template(spec.prompt, spec.columns))
+        # With images even the same words ask something else of every row.
+        template = compile_template(spec.prompt, spec.columns, must_use_a_column=spec.images is None)
+        return TemplateForm(frame, template)
     if spec.messages_column is not None:
         _check_column(spec.messages_column, spec, key="input.messages_column")
         return MessagesForm(frame, spec.messages_column)
@@ -168,6 +189,10 @@ def _batch_form(spec: RequestSpec, params: dict[str, Any]) -> BatchForm:
         raise JobError(
             "The input is OpenAI Batch lines, which are requests already: leave out request.prompt,"
             " input.prompt_column and input.messages_column."
+        )
+    if spec.images is not None:
+        raise JobError(
+            "The input is OpenAI Batch lines, whose bodies hold their images already: leave out [request.images]."
         )
     if "body" not in spec.columns:
         raise JobError(f'OpenAI Batch lines need a "body". Columns: {listed(spec.columns)}.')

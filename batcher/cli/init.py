@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 
 class Starter(NamedTuple):
-    """A job to start from: its files, relative to the folder that holds them, and what its command line
-    needs.
+    """A job to start from: its files, and a folder of more, relative to the folder that holds them; and what its
+    command line needs.
     """
 
     job: str
     sample: str
     options: str = ""
+    folder: str | None = None
+
+    def files(self, source: Traversable) -> list[str]:
+        """All that is copied, those in the folder included."""
+        inside = [] if self.folder is None else source.joinpath(self.folder).iterdir()
+        return [self.job, self.sample, *sorted(f"{self.folder}/{each.name}" for each in inside)]
 
 
 STARTERS: Mapping[str, Starter] = {
@@ -37,6 +43,7 @@ STARTERS: Mapping[str, Starter] = {
         "jobs/summarise_nightly.toml", "sample_data/articles-2026-11-21.parquet", " --var ds=2026-11-21"
     ),
     "extract": Starter("jobs/extract_orders.toml", "sample_data/orders.parquet"),
+    "images": Starter("jobs/check_listings.toml", "sample_data/listings.jsonl", folder="sample_data/photos"),
 }
 
 
@@ -50,6 +57,7 @@ def init(kind: str, directory: Path) -> None:
     label      bulk labelling: [labels] and a prompt (the default)
     summarise  a nightly run: the date comes in with --var ds=
     extract    function calling: orders out of e-mails
+    images     images: whether a photo shows what its listing says
     """
     starter = STARTERS[kind]
     copy(starter, directory)
@@ -64,21 +72,22 @@ def init(kind: str, directory: Path) -> None:
 
 
 def copy(starter: Starter, directory: Path) -> None:
-    """Write both files of a starter below `directory`.
+    """Write the files of a starter below `directory`.
 
     Raises:
-        Conflict: one of them stands there already; then neither is written.
+        Conflict: one of them stands there already; then none is written.
         StorageError: they cannot be written.
     """
     source = origin()
-    standing = [name for name in (starter.job, starter.sample) if (directory / name).exists()]
+    names = starter.files(source)
+    standing = [str(directory / name) for name in names if (directory / name).exists()]
     if standing:
-        names = " and ".join(str(directory / name) for name in standing)
+        more = f" and {len(standing) - 2} more" if len(standing) > 2 else ""
         raise Conflict(
-            f"{names} already there; nothing was written",
+            f"{' and '.join(standing[:2])}{more} already there; nothing was written",
             hint="name another folder: batcher init KIND DIR",
         )
-    contents = {name: source.joinpath(name).read_bytes() for name in (starter.job, starter.sample)}
+    contents = {name: source.joinpath(name).read_bytes() for name in names}
     for name, content in contents.items():
         target = directory / name
         try:

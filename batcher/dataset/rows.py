@@ -27,7 +27,12 @@ _Bad: TypeAlias = dict[int, str]
 
 
 def python_rows(
-    batch: pa.RecordBatch, *, first_row: int, columns: frozenset[str], problems: Mapping[int, str]
+    batch: pa.RecordBatch,
+    *,
+    first_row: int,
+    columns: frozenset[str],
+    problems: Mapping[int, str],
+    raw: frozenset[str] = frozenset(),
 ) -> list[InputRow]:
     """One `InputRow` per row, with the asked columns only.
 
@@ -36,6 +41,7 @@ def python_rows(
         first_row: row_index of its first row.
         columns: names that templates read.
         problems: row_index -> reason, of the slice; a value that cannot be decoded adds to them.
+        raw: those of the columns whose binary values, nested ones too, are handed out as bytes.
 
     Raises:
         DatasetError: an asked column is absent, or there are several of that name.
@@ -43,7 +49,12 @@ def python_rows(
     names = [name for name in dict.fromkeys(batch.schema.names) if name in columns]
     _refuse_ambiguous(batch.schema, columns)
     bad: _Bad = {}
-    lists = [_values(batch.column(name), batch.schema.field(name), bad) for name in names]
+    lists = [
+        _raw(batch.column(name), batch.schema.field(name), bad)
+        if name in raw
+        else _values(batch.column(name), batch.schema.field(name), bad)
+        for name in names
+    ]
     reasons = {first_row + at: reason for at, reason in bad.items()} | dict(problems)
     if len(names) == 1:
         name = names[0]
@@ -63,6 +74,14 @@ def _refuse_ambiguous(schema: pa.Schema, columns: frozenset[str]) -> None:
         if count != 1:
             found = "no column" if not count else f"{count} columns"
             raise DatasetError(f"the input has {found} named {name!r}")
+
+
+def _raw(column: pa.Array, field: pa.Field, bad: _Bad) -> list[object]:
+    """The column as Python values, bytes as they are."""
+    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if is_json_text(field):
+        return _values(storage, field, bad)
+    return list(storage.to_pylist())
 
 
 def _values(column: pa.Array, field: pa.Field, bad: _Bad) -> list[object]:  # noqa: PLR0911 - a table of types

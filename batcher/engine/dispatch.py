@@ -24,6 +24,7 @@ from batcher.engine.fatal import Cause, UnpaidFailures, cause_of
 from batcher.engine.judging import NO_TERMS
 from batcher.engine.life import RowLife
 from batcher.engine.patience import Patience
+from batcher.engine.rendered import Rendered
 from batcher.engine.seats import Seats, retry_seats
 from batcher.engine.settle import judge
 from batcher.engine.supply import Supply
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from batcher.engine.tally import Tally
     from batcher.engine.twins import Twins
     from batcher.policy import FlowState, RowLimits, Verdict, Watch
-    from batcher.ports import Endpoint, RequestBuilder, Store
+    from batcher.ports import Endpoint, Prepare, RequestBuilder, Store
     from batcher.records import Request
 
 AGAIN = frozenset({Action.RETRY, Action.PARK})
@@ -72,9 +73,9 @@ class Engine:
         timeout_s: float | None = None,
         terms: Terms = NO_TERMS,
         twins: Twins | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self._store = store
-        self._builder = builder
         self._watch = watch
         self._tally = tally
         self._flow = flow
@@ -84,6 +85,7 @@ class Engine:
         self._rng = rng
         self._turnstile = Turnstile(flow, stop=self.stop)
         self._supply = Supply(store, flow.memory)
+        self._rendered = Rendered(self._supply, builder, prepare)
         self._seats = Seats(lambda: retry_seats(flow.window))
         self._around = Circumstances()
         self._patience = Patience(watch=watch, flow=flow, stop=self.stop)
@@ -115,8 +117,7 @@ class Engine:
         self._stopped_by: BaseException | None = None
         self._fatal: Cause | None = None
         self._unpaid_failures = UnpaidFailures()
-        self._live = 0
-        self._workers = 0
+        self._live = self._workers = 0
 
     # --- from outside ---
 
@@ -182,9 +183,7 @@ class Engine:
 
     async def _work(self) -> None:
         unsent = 0
-        while (row := await self._supply.next()) is not None:
-            request = self._builder.build(row)
-            del row  # it may be large, and the request has what is needed of it
+        while (request := await self._rendered.next()) is not None:
             if isinstance(request, Problem) or await self._took_over(request) or self._waits(request):
                 if isinstance(request, Problem):
                     await self._end_invalid(request)

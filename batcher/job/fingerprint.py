@@ -42,6 +42,9 @@ IDENTITY = frozenset(
         "request.response_format",
         "request.tools",
         "request.tool_choice",
+        "request.images.column",
+        "request.images.detail",
+        "request.images.max_bytes",
         "request.*",  # parameters that pass through
         "endpoint.base_url",
     }
@@ -54,7 +57,7 @@ TUNING = frozenset(
         "input.allow_empty",
         "request.stream",
         "request.dedupe",
-        "request.images.root",  # the pictures themselves stand in each request's hash
+        "request.images.root",  # a moved folder holds the same images, and they stand in each request's hash
         "endpoint.api_key_env",
         "endpoint.headers",
         "endpoint.timeout_s",
@@ -118,6 +121,9 @@ def fingerprint(
         "simulated": simulated,
     }
     given |= {f"request.{key}": value for key, value in job.request.parameters().items()}
+    if job.request.images is not None:
+        table = job.request.images.model_dump(mode="json", exclude={"root"})
+        given |= {f"request.images.{key}": value for key, value in table.items()}
     given |= {f"labels.{label}": list(values) for label, values in job.labels.items()}
     parts = {key: value for key, value in sorted(given.items()) if value is not None}
     digest = blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=DIGEST_BYTES).hexdigest()

@@ -91,6 +91,14 @@ def text_or_texts(value: object) -> object:
     return value
 
 
+def one_or_several(value: object) -> object:
+    """A name, or a list of different ones."""
+    names = value if isinstance(value, list | tuple) else [value]
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError("must be the name of a column, or a list of different names")
+    return tuple(names)
+
+
 def times_again(value: object) -> object:
     """`reask`: once or not at all, as a number or a truth value."""
     if value not in {0, 1} or not isinstance(value, int):
@@ -198,8 +206,24 @@ class InputTable(Table):
         return self
 
 
+IMAGE_BYTES = 20_000_000
+"""OpenAI's refusal of larger images says "below 20 MB in size", Azure's limits say 20 MB."""
+
+
 class ImagesTable(Table):
+    """Images that go with each row.
+
+    Attributes:
+        column: the input column that holds them: bytes, a path, a URL, or a list of such; or several columns.
+        root: absolute folder below which paths may lie; None: no file is read.
+        detail: how closely the model looks; None: not sent, servers then take "auto".
+        max_bytes: of one image, as a file.
+    """
+
+    column: Annotated[tuple[Line, ...], BeforeValidator(one_or_several), Field(strict=False, min_length=1)]
     root: Line | None = None
+    detail: Literal["auto", "low", "high"] | None = None
+    max_bytes: Count = IMAGE_BYTES
 
 
 class RequestTable(Table):

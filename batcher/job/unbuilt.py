@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 UNBUILT: Mapping[tuple[str, str], str] = {
     ("request", "stream"): "streaming is not built yet; take it out, the answers are the same",
     ("request", "stream_options"): "streaming is not built yet; take it out, the answers are the same",
-    ("request", "images"): "images are not built yet; take it out",
 }
 """(table, key) -> why it is refused. A key set to false asks for nothing and is accepted."""
 

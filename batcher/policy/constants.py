@@ -182,6 +182,8 @@ REPLY_SIZE_MEMORY: Final = 50
 TOKENS_PER_PRICE: Final = 1_000_000
 IMAGE_WORST_TOKENS: Final = 50_000
 """The dearest image known: gpt-4o-mini, high detail, 2,833 + 8 x 5,667 tokens."""
+IMAGE_TOKENS_GUESS: Final = 765
+"""OpenAI's vision guide: 1,024 x 1,024 at high detail for gpt-4o, 85 + 4 x 170 tokens."""
 
 # --- what is told -----------------------------------------------------------------------------------------
 EVENTS_KEPT: Final = 1_000

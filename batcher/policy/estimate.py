@@ -1,10 +1,11 @@
 """What a request will weigh in tokens, before anybody knows.
 
-- prompt: bytes / 3.5, corrected by a running ratio of what replies reported
+- prompt: bytes / 3.5, corrected by a running ratio of what replies reported; an image the running mean of what images
+  weighed beyond that, and none of its bytes
 - reserved: prompt + max tokens x completions asked for: what a provider debits when the request arrives
 - likely: prompt + the running mean of completion tokens, never more than reserved
-- worst: every byte of the body a token, each image the dearest known, + max tokens x completions: an upper
-  bound, for money
+- worst: every byte of the body a token, each image the dearest known in place of its bytes, + max tokens x
+  completions: an upper bound, for money
 
 Pure sums; the running means look back over about 50 replies.
 """
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from batcher.records import Request, Usage
 
 _MANY: Final = b'"n"'
-_IMAGE: Final = b"image_url"
 _MOST_COMPLETIONS: Final = 1_000
 _TOKENS_PER_BYTE: Final = 1.0 / c.BYTES_PER_TOKEN
 
@@ -43,9 +43,7 @@ def worst_tokens(request: Request, *, completions: int | None = None) -> tuple[i
 
     `completions`: how many it asks for; None: look into the body.
     """
-    prompt = len(request.body)
-    if _IMAGE in request.body:  # the word stands twice in each image part
-        prompt += (request.body.count(_IMAGE) + 1) // 2 * c.IMAGE_WORST_TOKENS
+    prompt = len(request.body) - request.image_bytes + request.images * c.IMAGE_WORST_TOKENS
     if request.max_tokens is None:
         return prompt, None
     asked = completions_asked(request.body) if completions is None else completions
@@ -86,9 +84,13 @@ class Estimate:
         self._completion: float | None = None
         self._prompts = 0
         self._completions = 0
+        self._image = float(c.IMAGE_TOKENS_GUESS)
+        self._images = 0
 
     def prompt(self, request: Request) -> float:
-        return len(request.body) * _TOKENS_PER_BYTE * self._ratio
+        if not request.images:
+            return len(request.body) * _TOKENS_PER_BYTE * self._ratio
+        return self._text(request) + request.images * self._image
 
     def of(self, request: Request) -> tuple[float, float]:
         """(reserved, likely) tokens of the request."""
@@ -105,7 +107,11 @@ class Estimate:
         self._seen += 1
         if self._seen > c.ESTIMATE_MEMORY and self._seen % c.ESTIMATE_EVERY:
             return
-        if usage.prompt_tokens and request.body:
+        if usage.prompt_tokens and request.images:
+            self._images = min(self._images + 1, c.ESTIMATE_MEMORY)
+            seen = max(0.0, usage.prompt_tokens - self._text(request)) / request.images
+            self._image += (seen - self._image) / self._images
+        elif usage.prompt_tokens and request.body:
             self._prompts = min(self._prompts + 1, c.ESTIMATE_MEMORY)
             seen = usage.prompt_tokens * c.BYTES_PER_TOKEN / len(request.body)
             ratio = self._ratio + (seen - self._ratio) / self._prompts
@@ -114,3 +120,6 @@ class Estimate:
             self._completions = min(self._completions + 1, c.ESTIMATE_MEMORY)
             before = self._completion or 0.0
             self._completion = before + (usage.completion_tokens - before) / self._completions
+
+    def _text(self, request: Request) -> float:
+        return (len(request.body) - request.image_bytes) * _TOKENS_PER_BYTE * self._ratio

@@ -169,7 +169,7 @@ class RunStore:
                 )
                 self._reading = shard, rows
             shard, reader = self._reading
-            batch = await anyio.to_thread.run_sync(reader.next_rows, self._plan.columns)
+            batch = await anyio.to_thread.run_sync(reader.next_rows, self._plan.columns, self._plan.raw)
             if batch is None:
                 reader.close()
                 self._reading = None
@@ -331,6 +331,7 @@ class RunStore:
                 base=plan.base,
                 audit=audit,
                 columns=plan.columns,
+                raw=plan.raw,
             )
         self._record(
             ShardSeal(

@@ -90,6 +90,7 @@ def seal_shard(
     row_indices: Sequence[int] | None = None,
     audit: Audit | None = None,
     columns: frozenset[str] = frozenset(),
+    raw: frozenset[str] = frozenset(),
     pause: Callable[[], None] = lambda: time.sleep(0),
     disk: Disk = DISK,
 ) -> Sealed:
@@ -110,6 +111,7 @@ def seal_shard(
             `first_row` is not used.
         audit: told every row that has a history.
         columns: of the input rows that `audit` asks for.
+        raw: those of them that it wants as bytes.
         pause: lets other threads run.
         disk: as in `files`.
 
@@ -118,7 +120,7 @@ def seal_shard(
         StorageError: the disk, or what was written does not read back; nothing stands under the part's name.
     """
     numbers = range(first_row, first_row + rows) if row_indices is None else row_indices
-    sealing = _Sealing(schema, numbers, history, settle, facts.run_id, base, audit, columns)
+    sealing = _Sealing(schema, numbers, history, settle, facts.run_id, base, audit, columns, raw)
     unfinished = part_path.with_name(part_path.name + ".tmp")
     with storage_errors(f"sealing shard {shard}", part_path), removed_on_failure(unfinished):
         with PartWriter(unfinished, schema, facts) as writer:
@@ -182,6 +184,7 @@ class _Sealing:
     base: Callable[[int, int], pa.Table] | None
     audit: Audit | None
     columns: frozenset[str]
+    raw: frozenset[str]
 
     def slices(self, begin: int, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Output rows of one input slice, cut again where the text of its answers grows too large.
@@ -230,7 +233,8 @@ class _Sealing:
         return fresh if old is None else merge_retry(old.row(offset), fresh)
 
     def _input(self, row_index: int, offset: int, batch: pa.RecordBatch) -> InputRow:
-        return python_rows(batch.slice(offset, 1), first_row=row_index, columns=self.columns, problems={})[0]
+        one = batch.slice(offset, 1)
+        return python_rows(one, first_row=row_index, columns=self.columns, problems={}, raw=self.raw)[0]
 
     def _joined(
         self, batch: pa.RecordBatch, values: list[_Values | None], old: _Base | None, start: int

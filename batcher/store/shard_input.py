@@ -136,8 +136,8 @@ class ShardRows:
         self._end = first_row + rows
         self._batch = 0
 
-    def next_rows(self, columns: frozenset[str]) -> list[InputRow] | None:
-        """The next batch's rows with these columns decoded; None after the last."""
+    def next_rows(self, columns: frozenset[str], raw: frozenset[str] = frozenset()) -> list[InputRow] | None:
+        """The next batch's rows with these columns decoded, the `raw` ones left as bytes; None after the last."""
         if self._batch >= self._reader.num_record_batches or self._first >= self._end:
             return None
         with _readable(self._path):
@@ -147,7 +147,7 @@ class ShardRows:
         problems: dict[int, str] = {}
         if reasons.null_count < batch.num_rows:
             problems = {self._first + i: str(r) for i, r in enumerate(reasons.to_pylist()) if r is not None}
-        rows = python_rows(batch, first_row=self._first, columns=columns, problems=problems)
+        rows = python_rows(batch, first_row=self._first, columns=columns, problems=problems, raw=raw)
         self._first += batch.num_rows
         return rows
 

@@ -22,6 +22,7 @@ class StorePlan:
     Attributes:
         end_row: row after the last one wanted (the limit, or the input's rows).
         columns: input columns that the request builder reads.
+        raw: those of them that it wants as bytes.
         selected: (first_row, rows) -> one byte per row, 1 where the row is to be done; None for all rows.
         base: (first_row, rows) -> the old output's rows, for rows that are not done again; None for a fresh run.
         row_indices: positions in the whole input of rows that are not consecutive (`try`), which the journal counts
@@ -35,6 +36,7 @@ class StorePlan:
     schema: OutputSchema
     facts: FileFacts
     settle: Settle
+    raw: frozenset[str] = frozenset()
     strict: bool = False
     selected: Callable[[int, int], bytes] | None = None
     base: Callable[[int, int], pa.Table] | None = None

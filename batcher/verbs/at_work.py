@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,6 +22,7 @@ from batcher.verbs.closing import token_limit
 from batcher.verbs.deduping import twins_of
 from batcher.verbs.interrupting import Relay
 from batcher.verbs.limits import flow_settings, limit_told, open_files_for, rates_of
+from batcher.verbs.preparing import off_the_loop
 from batcher.verbs.session import Board, Signals, work
 from batcher.verbs.spending import Audit, Spent, spent_before
 from batcher.verbs.wiring import price_function, request_builder
@@ -72,6 +74,7 @@ def _store(session: Session, builder: RequestBuilder) -> RunStore:
             session=session.number,
             end_row=session.end_row,
             columns=builder.columns,
+            raw=builder.raw_columns,
             schema=session.schema,
             facts=session.facts,
             settle=session.settle,
@@ -100,12 +103,23 @@ def _flow(session: Session, *, rng: random.Random, spent_usd: float) -> FlowStat
     settings = flow_settings(
         job, most_concurrency=most, input_format=session.round.shape.format, started=session.started
     )
+    settings = replace(settings, answered_before=_answered_before(session))
     return FlowState.from_settings(
         settings,
         rng=rng,
         now=anyio.current_time(),
         spent_usd=spent_usd,
         further=[session.account.latencies],
+    )
+
+
+def _answered_before(session: Session) -> bool:
+    """Whether the endpoint answered rows of this run in earlier sessions: then it is no wrong address."""
+    seals = session.state.sealed.values()
+    return (
+        session.round.base is not None  # a retry: the output stands
+        or session.recovery.answered > 0
+        or any(_outcomes(seal.totals).get("ok", 0) for seal in seals)
     )
 
 
@@ -126,7 +140,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         endpoint=endpoint,
         builder=builder,
         flow=flow,
-        watch=Watch(patience_s=max(600.0, timeout_s)),
+        watch=Watch(patience_s=max(600.0, timeout_s), answered_before=_answered_before(session)),
         tally=session.tally,
         limits=RowLimits(
             max_attempts=job.limits.max_attempts, max_paid_attempts=job.limits.max_paid_attempts
@@ -136,6 +150,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         timeout_s=job.endpoint.timeout_s,
         terms=session.settle.terms,
         twins=twins_of(session),
+        prepare=off_the_loop(builder) if builder.raw_columns else None,
     )
     board = _board(session, flow, store, spent)
 

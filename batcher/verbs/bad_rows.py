@@ -27,7 +27,11 @@ def refuse_bad_rows(source: RowSource, builder: RequestBuilder, *, rows: int) ->
     for each in source.slices(first_row=0):
         batch = each.batch.slice(0, rows - each.first_row)
         for row in python_rows(
-            batch, first_row=each.first_row, columns=builder.columns, problems=dict(each.problems)
+            batch,
+            first_row=each.first_row,
+            columns=builder.columns,
+            problems=dict(each.problems),
+            raw=builder.raw_columns,
         ):
             built = builder.build(row)
             if isinstance(built, Problem):

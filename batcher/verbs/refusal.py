@@ -68,7 +68,11 @@ def count_reusable(job: Job, site: Site, place: Place, intake: Intake, target: T
             seen += wanted.num_rows
             if len(index):
                 for row in python_rows(
-                    wanted, first_row=each.first_row, columns=builder.columns, problems=dict(each.problems)
+                    wanted,
+                    first_row=each.first_row,
+                    columns=builder.columns,
+                    problems=dict(each.problems),
+                    raw=builder.raw_columns,
                 ):
                     request = builder.build(row)
                     found += not isinstance(request, Problem) and index.take(request.request_hash) is not None

@@ -209,7 +209,7 @@ def spent_before(session: Session, *, price: Price, builder: RequestBuilder) -> 
     audit = Audit(price=price, builder=builder, terms=session.settle.terms)
     for shard in session.recovery.shards:
         session.check()
-        _add_journals(audit, session, shard.number, columns=builder.columns)
+        _add_journals(audit, session, shard.number, builder)
     spent.add(audit.spent)
     return spent
 
@@ -230,14 +230,14 @@ def of_seals(records: Iterable[ManifestRecord]) -> Spent:
     return spent
 
 
-def _add_journals(audit: Audit, session: Session, number: int, *, columns: frozenset[str]) -> None:
+def _add_journals(audit: Audit, session: Session, number: int, builder: RequestBuilder) -> None:
     directory, opened = session.round.site.directory, session.state.opened[number]
     paths = directory.journals(number)
     if not paths:
         return
     reader = ShardRows(directory.input(number), first_row=opened.first_row, rows=opened.rows)
     try:
-        find = _finder(reader, columns)
+        find = _finder(reader, builder)
         with ShardHistory.open(paths, first_row=opened.first_row, rows=opened.rows) as history:
             for row_index in history.rows_seen():
                 audit.add(history.history(row_index), None, lambda at=row_index: find(at))  # type: ignore[misc]
@@ -245,14 +245,14 @@ def _add_journals(audit: Audit, session: Session, number: int, *, columns: froze
         reader.close()
 
 
-def _finder(reader: ShardRows, columns: frozenset[str]) -> Callable[[int], InputRow]:
+def _finder(reader: ShardRows, builder: RequestBuilder) -> Callable[[int], InputRow]:
     """Stored input rows by their index, asked for in ascending order."""
     batch: list[InputRow] = []
 
     def find(row_index: int) -> InputRow:
         nonlocal batch
         while not batch or batch[-1].row_index < row_index:
-            batch = reader.next_rows(columns) or []
+            batch = reader.next_rows(builder.columns, builder.raw_columns) or []
             assert batch, f"row {row_index} is not in its shard's input"
         return batch[row_index - batch[0].row_index]
 

@@ -73,9 +73,14 @@ class RequestAudit:
         hashes = table.column(at["request_hash"]).to_pylist()
         outcomes = table.column(at["outcome"]).to_pylist()
         columns = frozenset().union(*(builder.columns for builder in self.builders))
+        raw = frozenset().union(*(builder.raw_columns for builder in self.builders))
         problems = dict(piece.problems) if self.is_original else {}
         rows = python_rows(
-            piece.batch.slice(0, wanted), first_row=piece.first_row, columns=columns, problems=problems
+            piece.batch.slice(0, wanted),
+            first_row=piece.first_row,
+            columns=columns,
+            problems=problems,
+            raw=raw,
         )
         for row, sent, outcome in zip(rows, hashes, outcomes, strict=True):
             self._compare(row, sent, is_invalid=outcome == Outcome.INVALID)

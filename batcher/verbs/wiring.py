@@ -6,21 +6,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from batcher.chat.images import Images
 from batcher.chat.labels import response_format
 from batcher.chat.request import RequestBuilder, RequestSpec
 from batcher.cost.book import PriceBook
 from batcher.cost.library import PriceList
 from batcher.cost.prices import PriceTable, Rates
+from batcher.dataset import ImageFolder
 from batcher.engine.settle import Settler
 from batcher.job import fingerprint
 from batcher.store.columns import Features, OutputSchema
 from batcher.verbs.answering import expansion, has_parsed, terms
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
     from batcher.dataset import Scan
@@ -45,6 +46,7 @@ class NoRows:
     """The builder (`batcher.ports.RequestBuilder`) of an input without rows, which may have no columns to name."""
 
     columns: frozenset[str] = frozenset()
+    raw_columns: frozenset[str] = frozenset()
 
     def build(self, row: InputRow) -> Request | Problem:
         raise AssertionError(f"row {row.row_index} of an input that has none")
@@ -54,7 +56,7 @@ def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bo
     """The builder of a job's requests over this input.
 
     Raises:
-        JobError: the job does not fit the input's columns.
+        JobError: the job does not fit the input's columns, or its folder of images is not there.
     """
     if shape.rows == 0 and not shape.schema.names:
         return NoRows()
@@ -73,8 +75,18 @@ def request_builder(job: Job, shape: InputShape, *, identity: str, simulated: bo
             endpoint_identity=identity,
             simulated=simulated,
             columns=tuple(shape.schema.names),
+            images=_images(job),
         )
     )
+
+
+def _images(job: Job) -> Images | None:
+    """What images go with each row; None where the job has none. Raises JobError: their folder is not there."""
+    table = job.request.images
+    if table is None:
+        return None
+    files = None if table.root is None else ImageFolder(Path(table.root))
+    return Images(columns=table.column, detail=table.detail, max_bytes=table.max_bytes, files=files)
 
 
 def _params(job: Job) -> dict[str, object]:

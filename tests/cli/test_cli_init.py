@@ -31,6 +31,17 @@ def test_init_writes_a_job_that_finds_its_data(tmp_path: Path, kind: str) -> Non
     assert Path(job.input.path).stat().st_size > 1000
 
 
+def test_init_writes_the_photos_of_its_listings_too(tmp_path: Path) -> None:
+    assert init("images", tmp_path)[0] == 0
+    images = load_job(tmp_path / STARTERS["images"].job).request.images
+    assert images is not None
+    assert images.root == str(tmp_path / "sample_data" / "photos")
+    assert len(list(Path(images.root).iterdir())) == 20
+    code, said = init("images", tmp_path)
+    assert code == 4
+    assert "and 20 more already there; nothing was written" in said
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_init_says_what_to_type_next(tmp_path: Path, kind: str) -> None:
     starter = STARTERS[kind]

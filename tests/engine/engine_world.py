@@ -166,6 +166,7 @@ class Builder:
     """Row n asks "n" (or `body` of it); the rows of `invalid` are problems, building those of `broken` is a bug."""
 
     columns = frozenset({"n"})
+    raw_columns: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -335,6 +336,7 @@ class Setup:
     concurrency: int = 4
     settings: FlowSettings | None = None
     spent_usd: float = 0.0
+    answered_before: bool = False
     store: MemoryStore | None = None
     builder: Builder = field(default_factory=Builder)
     answers: Sequence[int] = ()
@@ -403,7 +405,7 @@ def _world(script: Script, chosen: Setup) -> World:
         endpoint=endpoint,
         builder=chosen.builder,
         flow=flow,
-        watch=Watch(),
+        watch=Watch(answered_before=chosen.answered_before),
         tally=tally,
         limits=chosen.limits,
         rng=rng,

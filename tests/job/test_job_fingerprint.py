@@ -70,6 +70,10 @@ ELSEWHERE = {
     "input.prompt_column",  # needs a job without prompt: tested below
     "input.messages_column",
     "request.response_format",  # needs a job without labels: tested below
+    "request.images.column",  # the table needs its column: tested below
+    "request.images.detail",
+    "request.images.max_bytes",
+    "request.images.root",
     "endpoint.base_url",  # by what the endpoint calls itself: tested below
     "prices.*.cached_input",
     "prices.*.output",
@@ -111,7 +115,7 @@ def test_every_key_of_a_job_is_either_identity_or_tuning() -> None:
 
 
 def test_every_key_that_can_be_set_is_tried_below() -> None:
-    unbuilt = {f"{table}.{key}" for table, key in UNBUILT} | {"request.images.root"}
+    unbuilt = {f"{table}.{key}" for table, key in UNBUILT}
     assert set(CHANGES) | ELSEWHERE == (IDENTITY | TUNING) - unbuilt
 
 
@@ -123,6 +127,18 @@ def test_an_identity_key_moves_the_fingerprint(key: str) -> None:
 @pytest.mark.parametrize("key", sorted(TUNING & set(CHANGES)))
 def test_a_tuning_key_leaves_the_fingerprint_alone(key: str) -> None:
     assert of(job(CHANGES[key])) == of(job())
+
+
+@pytest.mark.parametrize("change", ['column=["photo", "back"]', "detail=high", "max_bytes=5"])
+def test_the_table_of_images_moves_the_fingerprint(change: str) -> None:
+    images = "request.images.column=photo"
+    assert of(job(images)).digest != of(job()).digest
+    assert of(job(images, f"request.images.{change}")).digest != of(job(images)).digest
+
+
+def test_a_folder_of_images_may_move() -> None:
+    images = "request.images.column=photo"
+    assert of(job(images, "request.images.root=/there")) == of(job(images, "request.images.root=/here"))
 
 
 def test_a_renamed_input_with_the_same_content_is_the_same_run() -> None:

@@ -503,7 +503,6 @@ def test_a_schema_that_cannot_be_one_is_told_with_its_file(
 UNBUILT_LINES = [
     ("request", "stream = true"),
     ("request", "stream_options = {include_usage = true}"),
-    ("request", 'images = {root = "pictures"}'),
 ]
 
 
@@ -512,6 +511,35 @@ def test_what_is_not_built_is_refused_with_one_line(tmp_path: Path, table: str, 
     said = refusal(with_key(tmp_path, line, table))
     assert "is not built yet" in said or "are not built yet" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('images = {root = "pictures"}', "[request.images] column: is missing"),
+        ("images = {column = []}", "must be the name of a column, or a list of different names"),
+        ('images = {column = ["a", "a"]}', "must be the name of a column, or a list of different names"),
+        ('images = {column = "a", detail = "max"}', '"low"'),
+        ('images = {column = "a", max_bytes = 0}', "must be at least 1, not 0"),
+        ('images = {colum = "a"}', 'did you mean "column"?'),
+    ],
+)
+def test_a_table_of_images_that_cannot_be_one_is_told(tmp_path: Path, line: str, said: str) -> None:
+    assert said in refusal(with_key(tmp_path, line))
+
+
+def test_images_stand_in_one_column_or_several(tmp_path: Path) -> None:
+    one = load_job(with_key(tmp_path, 'images = {column = "a", root = "pictures"}')).request.images
+    assert one is not None
+    assert (one.column, one.root, one.detail, one.max_bytes) == (
+        ("a",),
+        str(tmp_path / "pictures"),
+        None,
+        20_000_000,
+    )
+    several = load_job(with_key(tmp_path, 'images = {column = ["a", "b"]}')).request.images
+    assert several is not None
+    assert several.column == ("a", "b")
 
 
 @pytest.mark.parametrize("line", ["reask = 2", "reask = -1", 'reask = "1"', "reask = 1.0"])

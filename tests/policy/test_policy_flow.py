@@ -498,10 +498,20 @@ def test_a_row_without_a_bound_stops_a_run_with_a_budget() -> None:
 def test_completions_and_images_are_in_the_worst_case() -> None:
     plain = worst_cost_usd(request(1, b"{}"), Price())
     three = worst_cost_usd(request(1, b'{"n":3}'), Price())
-    image = worst_cost_usd(request(1, b'{"type":"image_url","image_url":{"url":"u"}}'), Price())
+    image = worst_cost_usd(replace(request(1, b"{}" * 500), images=2, image_bytes=900), Price())
     assert plain == pytest.approx(WORST)
     assert three == pytest.approx((7 + 3_000) / 1e6)
-    assert image == pytest.approx((44 + 50_000 + 1_000) / 1e6)
+    assert image == pytest.approx((100 + 2 * 50_000 + 1_000) / 1e6)
+
+
+def test_an_image_weighs_what_images_weighed_and_not_its_bytes() -> None:
+    estimate = Estimate()
+    pictured = replace(request(1, b"x" * 7_350), images=2, image_bytes=7_000)
+    assert estimate.prompt(pictured) == pytest.approx(100 + 2 * 765)
+    for _ in range(3):
+        estimate.learn(pictured, Usage(prompt_tokens=300))
+    assert estimate.prompt(pictured) == pytest.approx(300)
+    assert estimate.prompt(request(1, b"x" * 350)) == pytest.approx(100), "text is weighed as before"
 
 
 def test_the_deadline_is_a_time_to_ask_again() -> None:

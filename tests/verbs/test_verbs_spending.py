@@ -53,6 +53,7 @@ class Builder:
     """Every row becomes the same request (implements `batcher.ports.RequestBuilder`)."""
 
     columns: frozenset[str] = frozenset()
+    raw_columns: frozenset[str] = frozenset()
 
     def build(self, row: InputRow) -> Request:
         return Request(row.row_index, BODY, "a" * 32, "m", max_tokens=50)
