@@ -119,8 +119,8 @@ class Attempts:
         elif life.open_intent and life.voids < VOIDS_PER_ROW:
             void_intent(self.store, life)
         judged = self.terms.judge(verdict, reading, mismatches=life.mismatches)
-        self._tell_flow(request, life, reply, reading, verdict)
-        self.tally.judged(judged.verdict, reading, request.model)
+        cost_usd = self.tally.judged(judged.verdict, reading, request.model)
+        self._tell_flow(request, life, reply, reading, verdict, cost_usd)
         # A row that waits keeps no body in memory.
         life.reply, life.verdict = replace(reply, body=b""), judged.verdict
         if self.observe(life, verdict):
@@ -140,7 +140,13 @@ class Attempts:
         )
 
     def _tell_flow(
-        self, request: Request, life: RowLife, reply: Reply, reading: Reading | None, verdict: Verdict
+        self,
+        request: Request,
+        life: RowLife,
+        reply: Reply,
+        reading: Reading | None,
+        verdict: Verdict,
+        cost_usd: float | None,
     ) -> None:
         """The flow learns of the endpoint, so it is told the reply's own verdict, whatever the row makes of it."""
         now = anyio.current_time()
@@ -153,6 +159,7 @@ class Attempts:
                 verdict=verdict,
                 headers=reply.headers,
                 usage=usage,
+                cost_usd=cost_usd,
                 reply_bytes=len(reply.body),
             )
         )

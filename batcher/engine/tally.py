@@ -59,16 +59,16 @@ class Tally:
     def outcomes_ok(self) -> int:
         return self.outcomes[Outcome.OK]
 
-    def judged(self, verdict: Verdict, reading: Reading | None, model: str) -> None:
-        """Count one exchange that came back."""
+    def judged(self, verdict: Verdict, reading: Reading | None, model: str) -> float | None:
+        """Count one exchange that came back; what it cost in USD, None where that is unknown."""
         self.rules[verdict.rule] += 1
         self.throttled += Charge.T in verdict.charges
         self.ambiguous += verdict.paid is Paid.AMBIGUOUS
         if verdict.paid is not Paid.YES:
-            return
+            return None
         self.paid += 1
         if reading is None or reading.answer is None:
-            return
+            return None
         usage = reading.answer.usage
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
@@ -77,6 +77,7 @@ class Tally:
             self.cost_usd = (self.cost_usd or 0.0) + cost
             if verdict.action is not Action.KEEP:
                 self.repeated_cost_usd += cost
+        return cost
 
     def ended(self, outcome: Outcome, end: EndRecord | None) -> None:
         """Count one row that is done."""

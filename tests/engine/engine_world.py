@@ -329,13 +329,14 @@ class Setup:
     """What a run starts from; `meanwhile` runs beside the engine, `rows` counts from 0.
 
     `settings` brings in all parts of the flow control; without them `concurrency` is a fixed window. `store` is that of
-    an earlier session which is gone on with.
+    an earlier session which is gone on with. `attempt_usd` is what every paid attempt costs, by the gateway's word.
     """
 
     rows: int = 1
     concurrency: int = 4
     settings: FlowSettings | None = None
     spent_usd: float = 0.0
+    attempt_usd: float | None = None
     answered_before: bool = False
     store: MemoryStore | None = None
     builder: Builder = field(default_factory=Builder)
@@ -399,7 +400,7 @@ def _world(script: Script, chosen: Setup) -> World:
     )
     endpoint = ScriptedEndpoint(script, log)
     flow = _flow(chosen, rng)
-    tally = Tally(price=lambda asked, answered, usage: None)
+    tally = Tally(price=lambda asked, answered, usage: chosen.attempt_usd)
     engine = Engine(
         store=store,
         endpoint=endpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -54,6 +55,13 @@ def test_what_may_have_been_paid_counts_in_full_and_what_was_not_counts_nothing(
     answered = len(world.store.ended)
     assert answered * PAID_USD + lost_ones * WORST_USD <= 100 * PAID_USD
     assert (answered + 1) * PAID_USD + lost_ones * WORST_USD > 99 * PAID_USD
+
+
+def test_a_budget_goes_by_what_the_gateway_charges_and_not_by_the_table() -> None:
+    setup = replace(spending(100 * PAID_USD, concurrency=1), attempt_usd=2 * PAID_USD)
+    world = play(lambda row, attempt, now: ok(), setup)
+    assert isinstance(world.error, LimitReached)
+    assert 49 <= len(world.sent) <= 50
 
 
 def test_a_row_without_a_token_maximum_stops_a_run_that_has_a_budget() -> None:
