@@ -120,7 +120,7 @@ class Attempts:
             void_intent(self.store, life)
         judged = self.terms.judge(verdict, reading, mismatches=life.mismatches)
         cost_usd = self.tally.judged(judged.verdict, reading, request.model)
-        self._tell_flow(request, life, reply, reading, verdict, cost_usd)
+        self._tell_flow(request, life, reply, reading, verdict, cost_usd=cost_usd)
         # A row that waits keeps no body in memory.
         life.reply, life.verdict = replace(reply, body=b""), judged.verdict
         if self.observe(life, verdict):
@@ -146,6 +146,7 @@ class Attempts:
         reply: Reply,
         reading: Reading | None,
         verdict: Verdict,
+        *,
         cost_usd: float | None,
     ) -> None:
         """The flow learns of the endpoint, so it is told the reply's own verdict, whatever the row makes of it."""
