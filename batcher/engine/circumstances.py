@@ -11,6 +11,7 @@ ever while others succeed would be retried for ever. So:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -49,22 +50,34 @@ class Circumstances:
         self.ok += is_ok
         self._failed_since_answer.clear()
 
-    def around(self, life: RowLife, *, is_dry: bool, in_outage: bool = False) -> RowFacts:
+    def around(
+        self,
+        life: RowLife,
+        *,
+        is_dry: bool,
+        in_outage: bool = False,
+        answered_sent: float = -math.inf,
+        is_blamed: bool = False,
+    ) -> RowFacts:
         """The facts around an attempt of `life` that just failed.
 
         Args:
             life: the row's.
             is_dry: no further row can be had.
             in_outage: the endpoint was down when it was sent, as far as is known now.
+            answered_sent: when the newest request that was answered was sent.
+            is_blamed: whatever fails is taken for the row's own, as if another row had been answered since.
         """
         self._failed_since_answer.add(life.request.row_index)
+        since = self.answers - life.answers_seen if life.answers_seen >= 0 else 1
         facts = RowFacts(
-            answers_since_last_attempt=self.answers - life.answers_seen if life.answers_seen >= 0 else 1,
+            answers_since_last_attempt=max(since, is_blamed),
             seconds_since_last_attempt=life.sent_at_tick - life.last_attempt_at,
             all_left_failed=is_dry and len(self._failed_since_answer) >= self.in_hand,
             answers=self.answers,
             in_outage=in_outage,
             sent_at=life.sent_at_tick,
+            was_well=is_blamed or (life.failures > 0 and answered_sent > life.last_attempt_at),
         )
         life.answers_seen = self.answers
         return facts

@@ -24,6 +24,7 @@ from batcher.engine.fatal import Cause, UnpaidFailures, cause_of
 from batcher.engine.judging import NO_TERMS
 from batcher.engine.life import RowLife
 from batcher.engine.patience import Patience
+from batcher.engine.proof import Proof
 from batcher.engine.rendered import Rendered
 from batcher.engine.seats import Seats, retry_seats
 from batcher.engine.settle import judge
@@ -79,7 +80,7 @@ class Engine:
         self._watch = watch
         self._tally = tally
         self._flow = flow
-        self._max_paid_attempts = limits.max_paid_attempts
+        self._limits = limits
         self._terms = terms
         self._twins = twins
         self._rng = rng
@@ -88,6 +89,7 @@ class Engine:
         self._rendered = Rendered(self._supply, builder, prepare)
         self._seats = Seats(lambda: retry_seats(flow.window))
         self._around = Circumstances()
+        self._proof = Proof()
         self._patience = Patience(watch=watch, flow=flow, stop=self.stop)
         self._attempts = Attempts(
             store=store,
@@ -144,6 +146,7 @@ class Engine:
         self._stopped_by = why
         self._stopping.set()
         self._turnstile.close()
+        self._proof.close()
         self._supply.close()
 
     def abandon(self) -> None:
@@ -222,7 +225,7 @@ class Engine:
             assert life.verdict is not None
             await self._pause(wait_for(life.verdict, nth=life.failures, rng=self._rng))
             # A copy: tenacity keeps the state of an iteration on the object.
-            verdict: Verdict = await self._retrying.copy()(self._attempts.make, life)
+            verdict: Verdict = await self._retrying.copy()(self._again, life)
             await self._settle(life, verdict)
         except Abandoned:
             self._put_back(life)
@@ -231,6 +234,11 @@ class Engine:
         finally:
             self._seats.give()
             self._leave()
+
+    async def _again(self, life: RowLife) -> Verdict:
+        if not self._flow.blames_rows:
+            await self._proof.wait(life, self._limits)
+        return await self._attempts.make(life)
 
     async def _end_invalid(self, problem: Problem) -> None:
         end = EndRecord(
@@ -283,7 +291,7 @@ class Engine:
         attempts, paid = self._store.prior(request.row_index)
         life = RowLife(request, queued_at=anyio.current_time(), attempts=attempts, paid_attempts=paid)
         # A row that is not done has an attempt left: what was kept may have been throttled, which costs a row nothing.
-        life.budget = life.budget.resumed(min(paid, self._max_paid_attempts - 1))
+        life.budget = life.budget.resumed(min(paid, self._limits.max_paid_attempts - 1))
         for record in self._store.replies(request.row_index):
             before = judge(record, self._terms, mismatches=life.mismatches)
             if before.misfit is not None:
@@ -304,6 +312,7 @@ class Engine:
         end = None if verdict.action is Action.KEEP else life.end_record(verdict, life.reply)
         if outcome in ANSWERED:
             self._around.answered(is_ok=outcome is Outcome.OK)
+            self._proof.answered(life.sent_at_tick)
         await self._store.finish(life.request.row_index, outcome, end)
         self._tally.ended(outcome, end)
         if end is not None and outcome is Outcome.FAILED and is_unpaid:
@@ -341,6 +350,8 @@ class Engine:
             life,
             is_dry=self._supply.is_dry(anyio.current_time()),
             in_outage=self._flow.is_uncharged(life.verdict, life.sent_at_tick),
+            answered_sent=self._proof.answered_sent,
+            is_blamed=self._flow.blames_rows,
         )
 
     def _observe(self, life: RowLife, verdict: Verdict) -> bool:

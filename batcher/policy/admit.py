@@ -181,6 +181,11 @@ class FlowState:
         """
         return self._breaker is not None and self._breaker.is_uncharged(verdict, sent_at)
 
+    @property
+    def blames_rows(self) -> bool:
+        """Whether every failure is taken for the row's own, though nothing is answered."""
+        return self._breaker is not None and self._breaker.blames_rows
+
     def overdue(self, now: float) -> BatcherError | None:
         """What to stop with when the deadline is over; None before."""
         return None if self._deadline is None or now < self._deadline.at else self._deadline.reached()

@@ -58,7 +58,11 @@ def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_us
     gate = Gate(window=lambda: window.limit, rng=rng, pace=lambda: found.per_s, blind=False, log=log)
     found.shut_s = gate.shut_s
     breaker = Breaker(
-        bucket=RetryBucket(lambda: window.limit), on_close=window.restart, log=log, suspects=suspects
+        bucket=RetryBucket(lambda: window.limit),
+        on_close=window.restart,
+        log=log,
+        suspects=suspects,
+        answered_before=settings.answered_before,
     )
     weigher = Weigher(settings.completions)
     pace = Pace(

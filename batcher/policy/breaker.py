@@ -10,6 +10,11 @@
   starts slowly.
 - A fault that the row alone is to blame for (`suspects`) counts for nothing of this.
 - Faults of requests sent before it closed are the outage's: they open nothing again.
+- A session that goes on with a run may find nothing but rows that always fail. So where earlier sessions were
+  answered, this one was not, and for 15 minutes every fault was a plain 500 (the application's own word; what is
+  down refuses, resets, times out or says 502, 503, 504), it closes and blames the rows: each is charged for each
+  of its attempts and ends by R, until something is answered or fails otherwise. A session that was answered has seen
+  the endpoint go down, and waits.
 - An outage begins with the sending of the first fault since anything was answered, or of the earliest of
   those that opened it. Its faults and failed probes are not
   charged to rows (`is_uncharged`).
@@ -37,11 +42,16 @@ if TYPE_CHECKING:
     from batcher.records import Request
 
 _OPEN: Final = "endpoint down"
+_PLAIN: Final = 500
 _PROBING: Final = Wait(math.inf, _OPEN)
 
 
 class Breaker(Part):
-    """`on_close` is called with the time when the endpoint answers again; `suspects` is told every reply."""
+    """Args:
+    on_close: called with the time when the endpoint answers again.
+    suspects: told every reply.
+    answered_before: whether earlier sessions of the run were answered.
+    """
 
     def __init__(
         self,
@@ -50,13 +60,16 @@ class Breaker(Part):
         on_close: Callable[[float], None],
         log: EventLog,
         suspects: Suspects | None = None,
+        answered_before: bool = False,
     ) -> None:
         self._bucket = bucket
         self._suspects = suspects or Suspects()
         self._on_close = on_close
         self._log = log
         self._recent = Recent()
+        self._may_blame = answered_before
         self._is_open = False
+        self._plain_since = math.inf  # since when it is open and every fault was a plain 500
         self._closed_at = -math.inf
         self._in_a_row = 0
         self._row_since = math.inf
@@ -71,6 +84,11 @@ class Breaker(Part):
     @property
     def is_open(self) -> bool:
         return self._is_open
+
+    @property
+    def blames_rows(self) -> bool:
+        """Whether every failure is taken for the row's own."""
+        return self._suspects.all_are
 
     def ask(self, request: Request, now: float) -> Wait | None:
         if not self._is_open:
@@ -95,6 +113,7 @@ class Breaker(Part):
     def on_reply(self, seen: Observation) -> None:
         verdict, row = seen.verdict, seen.request.row_index
         if verdict.action is KEEP:
+            self._may_blame = False
             self._bucket.succeeded(row)
             self._suspects.answered(row, sent_at=seen.sent_at)
             if self._is_open:
@@ -141,6 +160,8 @@ class Breaker(Part):
         if Effect.FAULT not in verdict.effects:
             self._suspects.ended(row)
             return False
+        if verdict.status_code != _PLAIN:
+            self._suspects.all_are = False
         self._suspects.failed(row, now)
         return self._suspects.latest_is_own and verdict.action is not Action.FAIL
 
@@ -179,6 +200,7 @@ class Breaker(Part):
         self._probed.clear()
         self._probe = None
         self._probe_at = now + c.PROBES_AFTER_S[0]
+        self._plain_since = now
         begun = min((sent for sent in self._faults_sent if sent >= now - c.BREAKER_SPAN_S), default=now)
         if self._in_a_row:
             begun = min(begun, self._row_sent)
@@ -189,24 +211,33 @@ class Breaker(Part):
 
     def _came_while_open(self, seen: Observation) -> None:
         verdict = seen.verdict
+        if verdict.status_code != _PLAIN:
+            self._plain_since = seen.received_at
         if seen.request.row_index != self._probe:
             if verdict.action is Action.FAIL:
                 self._bucket.ended(seen.request.row_index)
         elif Effect.FAULT in verdict.effects or Charge.T in verdict.charges:
             self._probe_failed(seen.received_at)
+            self._blame(seen.received_at)
         else:
             self._probe_answered(seen)
 
     def _probe_answered(self, seen: Observation) -> None:
         if seen.request.row_index == self._probe:
-            self._close(seen.received_at)
+            self._close(seen.received_at, "the endpoint answers again")
 
     def _probe_failed(self, now: float) -> None:
         self._probe = None
         self._failed_probes += 1
         self._probe_at = now + c.PROBES_AFTER_S[min(self._failed_probes, len(c.PROBES_AFTER_S) - 1)]
 
-    def _close(self, now: float) -> None:
+    def _blame(self, now: float) -> None:
+        """Take the rows for what is at fault, if it is time."""
+        if self._may_blame and now - self._plain_since >= c.BLAME_AFTER_S:
+            self._close(now, "every row fails alike")
+            self._suspects.all_are = True
+
+    def _close(self, now: float, reason: str) -> None:
         self._is_open, self._probe, self._closed_at = False, None, now
         self._in_a_row = 0
         self._recent.forget()
@@ -215,5 +246,5 @@ class Breaker(Part):
         self._bucket.refill()
         begun, _ = self._outages[-1]
         self._outages[-1] = (begun, now)
-        self._log.tell(now, "breaker", "the endpoint answers again", old=1.0, new=0.0)
+        self._log.tell(now, "breaker", reason, old=1.0, new=0.0)
         self._on_close(now)

@@ -3,15 +3,19 @@
 P counts paid and ambiguous attempts, always. R counts attempts only when they say something about *this* row:
 
 - another row was answered since this row's last attempt, or
-- every row left has failed since the last answer, and the attempt comes at least 60 s after the last one
-that was charged.
+- every row left has failed since the last answer, and the attempt comes at least 180 s after the last one
+that was charged (60 s where the row failed while the endpoint was well).
+
+"Well" is told by an answer to a request that was *sent* after the row had failed: slow answers from before an
+outage come in while it goes on. They are counted, because there is always one under way, but a row that was charged for
+nothing else does not end by them, and they count once when every row left has failed.
 
 Faults of an outage (the breaker knows) are not charged; those before it was recognised are taken back
 (`forgiven`). But when every row left has failed, nobody can tell an outage from rows that always fail: then probes
-at least 180 s apart are charged.
+are charged too.
 
-So an outage of an hour ends no row as long as another is left to ask with, one of ten minutes ends none at all, and
-the last rows of a run that always fail end after some minutes: five for a single one. Throttling
+So an outage of an hour ends no row as long as another is left to ask with, one of ten minutes ends none at all, not
+even the only row, and the last rows of a run that always fail end after a quarter of an hour. Throttling
 (T) costs a row nothing, but a row refused 100 times while 1,000 others succeed is `throttled`.
 """
 
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from batcher.policy.constants import (
     LONELY_ATTEMPT_APART_S,
-    LONELY_PROBE_APART_S,
+    LONELY_OWN_APART_S,
     MAX_ATTEMPTS,
     MAX_PAID_ATTEMPTS,
     THROTTLED_OTHERS,
@@ -59,6 +63,7 @@ class RowFacts:
         answers: rows answered in this session so far.
         in_outage: the failure is that of an endpoint which is held for down.
         sent_at: when the attempt was sent, on the flow control's clock.
+        was_well: a request sent after this row's previous failure was answered; False for a first failure.
     """
 
     answers_since_last_attempt: int
@@ -67,6 +72,7 @@ class RowFacts:
     answers: int = 0
     in_outage: bool = False
     sent_at: float = 0.0
+    was_well: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class RowBudget:
         refusals: attempts that were throttled, and `answers_at_refusal` the run's answers at the first of
             them.
         since_charged_s: time since the last attempt charged to R (or since the first attempt), seconds.
+        is_own: the row failed again while the endpoint was well.
+        lonely: attempts charged because every row left had failed.
     """
 
     attempts: int = 0
@@ -97,6 +105,8 @@ class RowBudget:
     answers_at_refusal: int = 0
     answers: int = 0
     since_charged_s: float = 0.0
+    is_own: bool = False
+    lonely: int = 0
 
     @property
     def charged(self) -> int:
@@ -110,13 +120,19 @@ class RowBudget:
     def after(self, verdict: Verdict, facts: RowFacts) -> RowBudget:
         """The budget after an attempt that settled nothing (its action is RETRY or PARK)."""
         since = self.since_charged_s + (facts.seconds_since_last_attempt if self.attempts else 0.0)
-        after = replace(self, attempts=self.attempts + 1, answers=facts.answers, since_charged_s=since)
+        own = self.is_own or facts.was_well
+        after = replace(
+            self, attempts=self.attempts + 1, answers=facts.answers, since_charged_s=since, is_own=own
+        )
         if verdict.free_first and not self.free_used:
             return replace(after, free_used=True)
         if Charge.P in verdict.charges:
             after = replace(after, paid=after.paid + 1)
-        if Charge.R in verdict.charges and _says_something(facts, since):
-            after = _charged(after, verdict, facts)
+        if Charge.R in verdict.charges:
+            if _is_charged_alone(after, facts):
+                after = _charged_alone(after)
+            elif facts.answers_since_last_attempt > 0 and not facts.in_outage:
+                after = _charged(after, verdict, facts)
         if Charge.T in verdict.charges:
             after = _refused(after, facts)
         if verdict.most_retries is not None:
@@ -130,7 +146,7 @@ class RowBudget:
 
     def exhausted(self, limits: RowLimits) -> str | None:
         """Why the row may not try again: "attempts", "paid_attempts", "retries", "throttled"; else None."""
-        if self.charged >= limits.max_attempts:
+        if self.charged >= limits.max_attempts and (self.is_own or self.lonely or limits.max_attempts == 1):
             return "attempts"
         if self.paid >= limits.max_paid_attempts:
             return "paid_attempts"
@@ -141,6 +157,10 @@ class RowBudget:
             return "throttled"
         return None
 
+    def is_last_attempt(self, limits: RowLimits) -> bool:
+        """Whether R allows one more attempt and no other after it."""
+        return self.charged >= limits.max_attempts - 1
+
     def bucket_cost(self, verdict: Verdict) -> int:
         """What a retry after this verdict takes from the run's retry bucket; asked before `after`."""
         free = verdict.free_first and not self.free_used
@@ -148,10 +168,18 @@ class RowBudget:
 
 
 def _charged(budget: RowBudget, verdict: Verdict, facts: RowFacts) -> RowBudget:
-    if Effect.FAULT in verdict.effects and not facts.in_outage:
+    if Effect.FAULT in verdict.effects:
         doubtful = (*budget.doubtful, (verdict, facts.sent_at))
         return replace(budget, doubtful=doubtful, since_charged_s=0.0)
     return replace(budget, firm=budget.firm + 1, since_charged_s=0.0)
+
+
+def _charged_alone(budget: RowBudget) -> RowBudget:
+    """For good. What other rows' late answers had charged before counts once."""
+    firm = budget.firm + len(budget.doubtful)
+    if not budget.lonely and not budget.is_own:
+        firm = min(firm, 1)
+    return replace(budget, firm=firm + 1, doubtful=(), since_charged_s=0.0, lonely=budget.lonely + 1)
 
 
 def _refused(budget: RowBudget, facts: RowFacts) -> RowBudget:
@@ -164,9 +192,9 @@ def _limited(budget: RowBudget, rule: str, most: int) -> RowBudget:
     return replace(budget, limited_rule=rule, limited=count, most_limited=most)
 
 
-def _says_something(facts: RowFacts, since_charged_s: float) -> bool:
-    if facts.in_outage:
-        return facts.all_left_failed and since_charged_s >= LONELY_PROBE_APART_S
-    if facts.answers_since_last_attempt > 0:
-        return True
-    return facts.all_left_failed and since_charged_s >= LONELY_ATTEMPT_APART_S
+def _is_charged_alone(budget: RowBudget, facts: RowFacts) -> bool:
+    """Whether every row left has failed, and long enough ago was the last attempt that was charged."""
+    if not facts.all_left_failed or (facts.answers_since_last_attempt > 0 and not facts.in_outage):
+        return False
+    apart_s = LONELY_OWN_APART_S if budget.is_own and not facts.in_outage else LONELY_ATTEMPT_APART_S
+    return budget.since_charged_s >= apart_s

@@ -12,11 +12,19 @@ MAX_ATTEMPTS: Final = 5
 """R: charged attempts of a row."""
 MAX_PAID_ATTEMPTS: Final = 3
 """P: paid or ambiguous attempts of a row."""
-LONELY_ATTEMPT_APART_S: Final = 60.0
-"""When nothing is answered any more, only attempts this far apart are charged to R."""
-LONELY_PROBE_APART_S: Final = 180.0
-"""Chosen: and this far apart while the endpoint is held for down. Five of them take a quarter of an hour, so an
-outage of 10 minutes fails no row even where it meets the last ones of a run; but rows that always fail end."""
+LONELY_ATTEMPT_APART_S: Final = 180.0
+"""Chosen: when nothing is answered any more, only attempts this far apart are charged to R. (60 s was planned: an
+outage of five minutes failed the last row of a run.) Four of them take 12 minutes, so an outage of 10 minutes fails
+no row even where it meets the last one; but rows that always fail end."""
+LONELY_OWN_APART_S: Final = 60.0
+"""The same for a row that had failed while the endpoint was well, as long as that is not held for down."""
+PROOF_ATTEMPT_S: Final = 60.0
+PROOF_PAID_S: Final = 600.0
+"""Chosen: so long the last attempt that R, or P, allows a row waits at most for an answer to a request that was sent
+after the row had failed: an outage of 10 minutes must use up neither."""
+PROOF_AMBIGUOUS_S: Final = 5.0
+PROOF_AMBIGUOUS_APART_S: Final = 10.0
+"""Chosen: so long any attempt after one that may have been paid for, and for each other row that waits."""
 THROTTLED_REFUSALS: Final = 100
 THROTTLED_OTHERS: Final = 1_000
 """A row refused so often while so many others succeeded is `throttled`."""
@@ -169,6 +177,8 @@ PROBE_FAILED_ROW_S: Final = 0.5
 PROBE_SAME_ROW_S: Final = 2.0
 """Chosen: a row that failed last time, and one that probed before, wait this much longer, so that another one
 comes first."""
+BLAME_AFTER_S: Final = 900.0
+"""Chosen: longer than the 10 minutes of an outage that fails no row."""
 FAILING_ROWS_KNOWN: Final = 65_536
 """Chosen: rows remembered as having failed last time."""
 OUTAGES_KNOWN: Final = 64

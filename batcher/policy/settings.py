@@ -31,6 +31,7 @@ class FlowSettings:
         max_cost_usd: for the whole run, >= 0; None: no budget.
         deadline_s: from the session's start, > 0; None: none.
         most_bytes_in_flight: of requests and replies held at once, >= 1; a larger row goes alone.
+        answered_before: whether earlier sessions of the run were answered.
         completions: ``n`` of every request, >= 1; None: it differs, each body says so (costs a search).
         rates_of: a model's prices, or None when there are none; only asked with a budget.
     """
@@ -42,5 +43,6 @@ class FlowSettings:
     max_cost_usd: float | None = None
     deadline_s: float | None = None
     most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT
+    answered_before: bool = False
     completions: int | None = None
     rates_of: Callable[[str], ModelRates | None] = no_rates

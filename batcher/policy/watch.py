@@ -5,7 +5,7 @@
 - 3 connection failures before anything was ever reached: exit 7
 - one error code on more than half of the last 200 finished rows, or on 20 of the first 50: exit 10
 - more than 20 % of the last 200 finished rows truncated: one warning
-- no success for 6 h (10 min if there never was one), announced parking not counted: exit 7
+- no success for 6 h (10 min if there never was one, in no session), announced parking not counted: exit 7
 - parking beyond 24 h, in one piece or several without a success between: exit 7
 """
 
@@ -43,10 +43,11 @@ class Watch:
     """Looks at every verdict of one session.
 
     `patience_s` is how long a session may go on without ever having succeeded; raise it above the attempt
-    deadline where a single attempt may take longer than 10 minutes.
+    deadline where a single attempt may take longer than 10 minutes. `answered_before`: earlier sessions of the run
+    succeeded, so that this one has 6 h.
     """
 
-    def __init__(self, *, patience_s: float = c.NEVER_SUCCESS_S) -> None:
+    def __init__(self, *, patience_s: float = c.NEVER_SUCCESS_S, answered_before: bool = False) -> None:
         self._patience_s = patience_s
         self._seen = 0
         self._odd = 0
@@ -57,7 +58,7 @@ class Watch:
         self._codes: Counter[_Code] = Counter()
         self._truncated = 0
         self._warned = False
-        self._succeeded = False
+        self._succeeded = answered_before
         self._since = 0.0
         self._parked_s = 0.0
         self._parked_until = 0.0

@@ -117,6 +117,12 @@ class Weather:
         return start + service
 
     @property
+    def takes_in_vain(self) -> bool:
+        """Whether requests may be taken and never answered."""
+        steps = (*(step for _, _, step in self.outages), *(self.kinds if self.noise else ()))
+        return any(step in {lost(), HANG, error(504)} for step in steps)
+
+    @property
     def last_trouble_at(self) -> float:
         """When the last outage is over."""
         return max((end for _, end, _ in self.outages), default=0.0)

@@ -18,8 +18,10 @@ STALE = TEMPLATES["stale_connection"]
 NO_ANSWER = TEMPLATES["no_answer"]
 
 
-def facts(answers_since: int = 1, *, apart_s: float = 1.0, alone: bool = False, answers: int = 0) -> RowFacts:
-    return RowFacts(answers_since, apart_s, alone, answers)
+def facts(
+    answers_since: int = 1, *, apart_s: float = 1.0, alone: bool = False, answers: int = 0, well: bool = False
+) -> RowFacts:
+    return RowFacts(answers_since, apart_s, alone, answers, was_well=well)
 
 
 def spend(verdict: Verdict, times: int, each: RowFacts) -> RowBudget:
@@ -30,25 +32,42 @@ def spend(verdict: Verdict, times: int, each: RowFacts) -> RowBudget:
 
 
 def test_five_failures_while_others_are_answered_end_a_row() -> None:
-    assert spend(FAULT, 4, facts()).exhausted(LIMITS) is None
-    assert spend(FAULT, 5, facts()).exhausted(LIMITS) == "attempts"
+    assert spend(FAULT, 4, facts(well=True)).exhausted(LIMITS) is None
+    assert spend(FAULT, 5, facts(well=True)).exhausted(LIMITS) == "attempts"
+
+
+def test_slow_answers_from_before_an_outage_alone_end_no_row() -> None:
+    late = spend(FAULT, 9, facts())
+    assert late.exhausted(LIMITS) is None
+    assert late.after(FAULT, facts(well=True)).exhausted(LIMITS) == "attempts", "now it is known for its own"
+    alone = facts(0, apart_s=180.0, alone=True)
+    assert late.after(FAULT, alone).charged == 2, "they count once when every row left has failed"
+    assert spend(FAULT, 1, facts()).exhausted(RowLimits(max_attempts=1)) == "attempts", "one is one"
 
 
 def test_an_outage_in_which_nobody_is_answered_ends_no_row() -> None:
     assert spend(FAULT, 500, facts(0)).exhausted(LIMITS) is None
 
 
-def test_the_last_rows_end_by_attempts_a_minute_apart_only() -> None:
-    # The first one is not charged, then every second one comes 118 s after the last that was.
-    assert spend(FAULT, 20, facts(0, apart_s=59.0, alone=True)).charged == 9
-    assert spend(FAULT, 6, facts(0, apart_s=60.0, alone=True)).exhausted(LIMITS) == "attempts"
-    assert spend(FAULT, 5, facts(0, apart_s=60.0, alone=True)).exhausted(LIMITS) is None
+def test_the_last_rows_end_by_attempts_three_minutes_apart_only() -> None:
+    # The first one is not charged, then every second one comes 358 s after the last that was.
+    assert spend(FAULT, 10, facts(0, apart_s=179.0, alone=True)).charged == 4
+    assert spend(FAULT, 6, facts(0, apart_s=180.0, alone=True)).exhausted(LIMITS) == "attempts"
+    assert spend(FAULT, 5, facts(0, apart_s=180.0, alone=True)).exhausted(LIMITS) is None
+
+
+def test_a_last_row_that_failed_while_the_endpoint_was_well_ends_by_attempts_a_minute_apart() -> None:
+    own = RowBudget().after(FAULT, facts()).after(FAULT, facts(well=True))
+    for _ in range(3):
+        assert own.exhausted(LIMITS) is None
+        own = own.after(FAULT, facts(0, apart_s=60.0, alone=True))
+    assert own.exhausted(LIMITS) == "attempts"
 
 
 def test_charges_for_what_turns_out_to_be_an_outage_are_taken_back() -> None:
     budget = RowBudget()
     for second in range(5):
-        budget = budget.after(FAULT, replace(facts(), sent_at=float(second)))
+        budget = budget.after(FAULT, replace(facts(well=True), sent_at=float(second)))
     assert budget.exhausted(LIMITS) == "attempts"
     assert budget.forgiven(lambda verdict, sent_at: sent_at > 3).charged == 4
     conflicts = spend(TEMPLATES["conflict"], 5, facts())
