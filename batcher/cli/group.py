@@ -32,6 +32,7 @@ class Verb(NamedTuple):
 
 VERBS: Mapping[str, Verb] = {
     "init": Verb("batcher.cli.init:init", "Write a job and sample data to start from."),
+    "estimate": Verb("batcher.cli.estimate:estimate", "What a job will cost, and what it will send; free."),
     "try": Verb(
         "batcher.cli.try_:try_", "Buy a few rows spread over the input, and see what all would cost."
     ),
