@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+import click
 import orjson
 
 from batcher.cli import signals, streams
@@ -36,8 +37,18 @@ def run_options(arguments: RunArguments) -> RunOptions:
         allow_failures=arguments.allow_failures,
         allow_http=arguments.allow_http,
         state=arguments.state,
+        ask=_confirmed if _is_terminal(sys.stdin) and _is_terminal(sys.stderr) else None,
         display=display_for(sys.stderr, quiet=arguments.quiet) or Silence(),
     )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _confirmed(question: str) -> bool:
+    """The answer of the person at the terminal; Enter alone is no."""
+    return click.confirm(question, default=False, err=True)
 
 
 @contextmanager

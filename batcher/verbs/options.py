@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from batcher.verbs.session import Display, Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -33,6 +33,7 @@ class RunOptions:
         allow_failures: share of rows (0 to 1) that may be not ok with exit code 0.
         state: folder for runs in the making, None for ``.batcher`` beside the output.
         environ: where the key comes from.
+        ask: puts a question to the person at the terminal and gives their yes; None where nobody is there.
     """
 
     replace: bool = False
@@ -45,6 +46,7 @@ class RunOptions:
     allow_failures: float = 0.0
     allow_http: bool = False
     state: Path | None = None
+    ask: Callable[[str], bool] | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     stdin: BinaryIO | None = field(default_factory=_stdin)
     display: Display = field(default_factory=Silence)

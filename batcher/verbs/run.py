@@ -15,6 +15,8 @@ from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
 from batcher.verbs.closing import summary_of_output, tidy_finished
 from batcher.verbs.decide import Decision, Step, Wish, decide
+from batcher.verbs.estimate import Ground
+from batcher.verbs.estimate_question import ask_if_dear
 from batcher.verbs.limits import refuse_without_bound
 from batcher.verbs.opening import (
     Site,
@@ -66,6 +68,8 @@ def run(job: Job, options: RunOptions) -> Summary:
             options.display.say(f"  note: {warning}")
         if options.stop_on_bad_row:
             refuse_bad_rows(intake.source(), builder, rows=rows)
+        if decision.step is not Step.RESUME:
+            ask_if_dear(Ground(job, options, site, place, intake, builder))
         facts = _begun(taken, decision)
         if decision.reason is not None:
             options.display.say(f"  {decision.reason}")
