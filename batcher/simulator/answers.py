@@ -14,6 +14,7 @@ from typing import NamedTuple
 import orjson
 
 from batcher.simulator.dice import Dice
+from batcher.simulator.images import weight
 from batcher.simulator.schema import fit
 
 CREATED = (
@@ -81,7 +82,7 @@ def compose_completion(
     count = fields.get("n")
     wanted = min(count, 128) if isinstance(count, int) and count > 0 else 1
     choices = [_choose(fields, dice, limit, max_sentences, index) for index in range(wanted)]
-    prompt_tokens = max(1, len(body) // BYTES_PER_TOKEN)
+    prompt_tokens = max(1, count_prompt(fields, body))
     completion_tokens = sum(choice.tokens for choice in choices)
     reasoning = _reasoning_tokens(fields, dice, limit, completion_tokens, wanted)
     content: dict[str, object] = {
@@ -115,6 +116,12 @@ def token_limit(fields: Mapping[str, object]) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None
+
+
+def count_prompt(fields: Mapping[str, object], body: bytes) -> int:
+    """Tokens of a request, its images as images."""
+    images = weight(fields, body)
+    return (len(body) - images.image_bytes) // BYTES_PER_TOKEN + images.tokens
 
 
 def count_tokens(text: str) -> int:

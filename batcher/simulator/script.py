@@ -2,7 +2,7 @@
 
 Rules, in this order, the first that applies:
 1. what no server would serve is rejected: a wrong key, a body that is not a chat-completions request,
-   streaming;
+   an image that is none, streaming;
 2. `fail_after`: enough answers have been generated;
 3. the rate limits (asked by the server, answered with `limited`);
 4. `faults_by_substring`;
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from batcher.simulator.answers import BYTES_PER_TOKEN, token_limit
+from batcher.simulator.answers import count_prompt, token_limit
 from batcher.simulator.dice import draw
+from batcher.simulator.images import refusal
 from batcher.simulator.latency import parse_latency
 from batcher.simulator.modes import MODES
 from batcher.simulator.plan import Occasion, Plan
@@ -141,7 +142,8 @@ class Script:
 
     def need(self, call: Call) -> int:
         """Tokens that a request takes from the limit: its prompt and the most that it may generate."""
-        return len(call.body) // BYTES_PER_TOKEN + (token_limit(call.fields or {}) or 16)
+        fields = call.fields or {}
+        return count_prompt(fields, call.body) + (token_limit(fields) or 16)
 
     def _failing(self, call: Call) -> Mode | None:
         return next((mode for count, mode in self.fail_after if call.generated >= count), None)
@@ -176,6 +178,8 @@ class Script:
             )
         if found.get("stream"):
             return 400, error_body("The simulator does not stream yet.", _INVALID, "unsupported_value")
+        if (image := refusal(found, call.body)) is not None:
+            return 400, error_body(image.message, _INVALID, image.code)
         if config.models and found["model"] not in config.models:
             return 404, error_body(
                 f"The model `{found['model']}` does not exist.", _INVALID, "model_not_found"

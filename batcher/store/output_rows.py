@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from batcher.dataset import is_json_text
 from batcher.errors import DatasetError
-from batcher.records import Outcome
+from batcher.records import ImageTrouble, Outcome
 from batcher.store.columns import our_columns
 from batcher.store.part import open_part
 
@@ -149,16 +149,19 @@ def _combined(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _problems(table: pa.Table, first_row: int) -> dict[int, str]:
-    """Rows that could not be used then cannot be used now."""
+    """Rows that could not be used then cannot be used now, unless it was an image: its file, the cap or the root may
+    have been changed.
+    """
     at = our_columns(table.schema)
     outcomes = table.column(at["outcome"]).to_pylist()
     if Outcome.INVALID.value not in outcomes:
         return {}
     reasons = table.column(at["error_message"]).to_pylist()
+    types = table.column(at["error_type"]).to_pylist()
     return {
         first_row + place: reason or "invalid"
-        for place, (outcome, reason) in enumerate(zip(outcomes, reasons, strict=True))
-        if outcome == Outcome.INVALID.value
+        for place, (outcome, reason, type_) in enumerate(zip(outcomes, reasons, types, strict=True))
+        if outcome == Outcome.INVALID.value and type_ not in set(ImageTrouble)
     }
 
 

@@ -303,7 +303,9 @@ def _waiting(
     def values(batch: pa.RecordBatch, first_row: int) -> list[dict[str, object]]:
         if not has_ids:
             return [{"row_index": first_row + place} for place in range(batch.num_rows)]
-        rows = python_rows(batch, first_row=first_row, columns=builder.columns, problems={}, raw=builder.raw_columns)
+        rows = python_rows(
+            batch, first_row=first_row, columns=builder.columns, problems={}, raw=builder.raw_columns
+        )
         return [{"row_index": row.row_index, "custom_id": builder.build(row).custom_id} for row in rows]
 
     return values

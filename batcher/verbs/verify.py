@@ -261,11 +261,18 @@ def _requests(
     held: _Held, jobs: Sequence[Job], current: Scan | None, shape: InputShape, layout: OutputSchema
 ) -> list[Check]:
     identity, simulated = held.facts.base_url, held.facts.simulated
+    try:
+        builders = [request_builder(job, shape, identity=identity, simulated=simulated) for job in jobs]
+    except JobError as err:  # the folder of its images is gone
+        return [Check("requests", Verdict.CHANGED, str(err))]
     audit = RequestAudit(
         held.output,
-        [request_builder(job, shape, identity=identity, simulated=simulated) for job in jobs],
+        builders,
         carried=layout.inputs,
         is_original=current is not None,
+        reads_files=any(
+            job.request.images is not None and job.request.images.root is not None for job in jobs
+        ),
     )
     try:
         if current is not None:

@@ -36,6 +36,7 @@ class RequestAudit:
         builders: of the job, then of the job as its retries changed it.
         carried: positions, in the input, of the output's first columns.
         is_original: the rows come from the input itself.
+        reads_files: rows name files, which may have been changed since: then a request that differs is a changed input.
         other: rows whose request is not the one that was sent, the first few.
         uncertain: invalid rows of which only the input could tell.
     """
@@ -44,6 +45,7 @@ class RequestAudit:
     builders: Sequence[RequestBuilder]
     carried: Sequence[int]
     is_original: bool
+    reads_files: bool = False
     rows: int = 0
     compared: int = 0
     other: list[int] = field(default_factory=list)
@@ -119,7 +121,9 @@ class RequestAudit:
             said = (
                 f"{self.others:,} rows were not sent as the job renders them from {where}: row_index {some}"
             )
-            found.append(Check("requests", Verdict.FAILED, said))
+            if self.reads_files:
+                said += "; image files below [request.images] root may have been changed or removed since"
+            found.append(Check("requests", Verdict.CHANGED if self.reads_files else Verdict.FAILED, said))
         else:
             said = f"{self.compared:,} rows rendered again from {where}: the requests that were sent"
             found.append(Check("requests", Verdict.OK, said))

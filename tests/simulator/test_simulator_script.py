@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,3 +182,43 @@ def test_configuration_survives_its_json_form() -> None:
 def test_misspelt_mode_is_told_the_right_one() -> None:
     with pytest.raises(ValueError, match="did you mean 'rate_limit'"):
         SimulatorConfig(faults={"rate_limitt": 0.1})
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def _pictured(url: object, detail: str | None = None) -> Call:
+    image = {"url": url} | ({} if detail is None else {"detail": detail})
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": image}]
+    return _call(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}))
+
+
+@pytest.mark.parametrize(
+    ("url", "detail", "code"),
+    [
+        (PNG, "max", b"invalid_value"),
+        (PNG.replace("png", "jpeg"), None, b"invalid_image_format"),
+        (PNG.replace("png", "bmp"), None, b"invalid_image_format"),
+        ("data:image/png;base64,iVBO*", None, b"invalid_base64"),
+        ("data:image/png,x", None, b"invalid_image_url"),
+        ("/etc/passwd", None, b"invalid_image_url"),
+        (None, None, b"missing_required_parameter"),
+    ],
+)
+def test_an_image_that_is_none_is_rejected(url: object, detail: str | None, code: bytes) -> None:
+    plan = compile_script(SimulatorConfig()).plan(_pictured(url, detail))
+    assert (plan.mode, plan.delivery.status, plan.generated) == ("rejected", 400, False)
+    assert code in b"".join(step for step in plan.delivery.steps if isinstance(step, bytes))
+
+
+def test_an_image_counts_as_an_image_and_not_as_text() -> None:
+    script = compile_script(SimulatorConfig())
+    link = "https://x.example/a.png"
+    small, large, by_link = (
+        script.plan(_pictured(url)).prompt_tokens for url in (PNG, PNG[:-1] + "A" * 9_000 + "=", link)
+    )
+    assert small == large
+    assert by_link - small == pytest.approx(len(link) / 4, abs=1)
+    low = script.plan(_pictured(PNG, "low")).prompt_tokens
+    assert small - low == pytest.approx(765 - 85 - len(',"detail":"low"') / 4, abs=1)
+    assert script.need(_pictured(PNG)) == small + 16
