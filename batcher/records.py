@@ -123,6 +123,7 @@ class Request:
         model: the body's ``model``.
         own_model: the row, not the job, named the model: then an unknown model fails the row, not the run.
         max_tokens: the body's token maximum per completion, None when it sets none.
+        stream: the body asks for the answer piece by piece.
         images: its image parts, at least; a text that speaks of them may seem to be one.
         image_bytes: of the body that are images as data URLs, so weigh as images and not as text.
     """
@@ -134,6 +135,7 @@ class Request:
     custom_id: str | None = None
     own_model: bool = False
     max_tokens: int | None = None
+    stream: bool = False
     images: int = 0
     image_bytes: int = 0
 
@@ -152,6 +154,7 @@ class Reply:
         received_at: when the last byte (or the fault) came.
         latency_ms: from the first byte written to the last byte read, by the monotonic clock.
         reused_connection: whether the attempt went out on a kept-alive connection.
+        ttft_ms: from the first byte written to the first piece that says something; None where nobody watched.
     """
 
     status: int | None
@@ -163,6 +166,7 @@ class Reply:
     received_at: float
     latency_ms: float
     reused_connection: bool = False
+    ttft_ms: float | None = None
 
     def header(self, name: str) -> str | None:
         """The first header of that (lower-case) name, or None."""
@@ -253,16 +257,18 @@ class Reading:
     """A reply body, parsed once.
 
     Attributes:
-        answer: for CHOICES always; for EMPTY the parts that stood there (id, model, usage); for others nothing but
-            the cost that the gateway told, if it did; else None.
+        answer: for CHOICES always; for EMPTY the parts that stood there (id, model, usage); for a stream that an error
+            ended what had come; for others nothing but the cost that the gateway told, if it did; else None.
         error: the error object for ERROR (and, for NOT_JSON of a non-2xx status, the extracted message); else None.
         warnings: words for the ``warnings`` column, in order: what was odd in a reply that is kept.
+        ended: of a stream, whether it said that its answer is whole; None: it was none.
     """
 
     shape: Shape
     answer: Answer | None = None
     error: ApiError | None = None
     warnings: tuple[str, ...] = ()
+    ended: bool | None = None
 
 
 # --- what is durable ------------------------------------------------------------------------------------------------

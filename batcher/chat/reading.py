@@ -5,7 +5,9 @@ that strict JSON refuses (a lone surrogate, NaN, a raw line break inside a strin
 the forgiving parser of the standard library and flagged. Numbers that are no plausible counts become None and
 are flagged, because pyarrow would turn 10.5 tokens into 10 without a word.
 
-Reading twice only what strict JSON refuses keeps the good reply cheap: most of its time is one orjson.loads.
+Reading twice only what strict JSON refuses keeps the good reply cheap: most of its time is one orjson.loads. A
+stream of events is put together (`sse_answer`) and then read as the plain reply that it stands for, whether it was
+asked for or not: the bytes tell.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -21,15 +22,18 @@ import orjson
 from batcher.chat.answer import answer_of
 from batcher.chat.errors_said import error_in, error_in_text, error_said
 from batcher.chat.gateway_cost import cost_in_headers
+from batcher.chat.mending import mended
+from batcher.chat.sse import looks_streamed
+from batcher.chat.sse_answer import assembled
 from batcher.records import Answer, ApiError, Reading, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from batcher.chat.sse_answer import Assembled
     from batcher.records import Reply
 
 _BOM = b"\xef\xbb\xbf"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w-]+)", re.IGNORECASE)
 _PAGE_CHARSETS = frozenset(
     {
@@ -56,8 +60,21 @@ _UNREADABLE = _Unreadable()
 
 
 def read(reply: Reply) -> Reading:
-    """`read_reply` of a `Reply`; its fault and progress are for others to judge."""
-    return read_reply(reply.status, reply.headers, reply.body)
+    """`read_reply` of a `Reply`, and how it came; its fault and progress are for others to judge."""
+    reading = read_reply(reply.status, reply.headers, reply.body)
+    if reading.shape is not Shape.CHOICES:
+        return reading
+    way = _way(reply, reading)
+    return reading if way is None else replace(reading, warnings=(*reading.warnings, way))
+
+
+def _way(reply: Reply, reading: Reading) -> str | None:
+    """What was odd about how an answer came, for the ``warnings`` column."""
+    if reply.ttft_ms is not None and reading.ended is None:
+        return "not_streamed"
+    if reading.ended and reply.fault is not None:
+        return "stream_cut_after_answer"
+    return "streamed_unasked" if reading.ended and reply.ttft_ms is None else None
 
 
 def read_reply(status: int | None, headers: Iterable[tuple[str, str]], body: bytes) -> Reading:
@@ -81,6 +98,9 @@ def _read_body(status: int | None, headers: Iterable[tuple[str, str]], body: byt
         value: object = orjson.loads(body)
         warnings: tuple[str, ...] = ()
     except orjson.JSONDecodeError:
+        stream = assembled(body) if looks_streamed(body) else None
+        if stream is not None:
+            return _read_stream(stream)
         value, warnings = _forgiving(body)
     if value is _UNREADABLE:
         return Reading(Shape.NOT_JSON, error=_page_error(status, headers, body))
@@ -100,6 +120,16 @@ def _with_cost(reading: Reading, headers: Iterable[tuple[str, str]]) -> Reading:
     return replace(
         reading, answer=replace(answer, usage=replace(answer.usage, cost_usd=cost)), warnings=warnings
     )
+
+
+def _read_stream(stream: Assembled) -> Reading:
+    """An error in the middle of an answer makes it an error, which keeps what had come."""
+    reading = _read_object(stream.completion, stream.warnings)
+    if reading.shape is Shape.CHOICES and not stream.ended:
+        error = error_in(stream.completion)
+        if error is not None:
+            reading = replace(reading, shape=Shape.ERROR, error=error)
+    return replace(reading, ended=stream.ended)
 
 
 def _read_value(value: object, warnings: tuple[str, ...]) -> Reading:
@@ -134,34 +164,18 @@ def _forgiving(body: bytes) -> tuple[object, tuple[str, ...]]:
         The value without lone surrogates (replaced by U+FFFD) and without NaN and Infinity (None), and what
         was mended.
     """
-    mended: dict[str, None] = {}
+    odd: dict[str, None] = {}
     if body.startswith(_BOM):
-        mended["bom_in_json"] = None
+        odd["bom_in_json"] = None
         body = body[len(_BOM) :]
     if body.lstrip()[:1] not in (b"{", b"[", b'"'):
         return _UNREADABLE, ()
     # ValueError: no UTF-8, no JSON, an integer of 5,000 digits. RecursionError: nested deeper than the stack.
     try:
-        value = _mended(json.loads(body.decode(), strict=False), mended)
+        value = mended(json.loads(body.decode(), strict=False), odd)
     except (ValueError, RecursionError):
         return _UNREADABLE, ()
-    return value, tuple(mended) or ("json_not_strict",)
-
-
-def _mended(value: Any, mended: dict[str, None]) -> Any:
-    if isinstance(value, str):
-        if _SURROGATE.search(value):
-            mended["lone_surrogate_replaced"] = None
-            return _SURROGATE.sub("\ufffd", value)
-        return value
-    if isinstance(value, float) and not isfinite(value):
-        mended["nan_in_json"] = None
-        return None
-    if isinstance(value, list):
-        return [_mended(item, mended) for item in value]
-    if isinstance(value, dict):
-        return {_mended(key, mended): _mended(item, mended) for key, item in value.items()}
-    return value
+    return value, tuple(odd) or ("json_not_strict",)
 
 
 def _page_error(status: int | None, headers: Iterable[tuple[str, str]], body: bytes) -> ApiError | None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from batcher.chat.reading import read
+from batcher.chat.sse_answer import reply_text
 from batcher.engine.judging import NO_TERMS, SCHEMA_MISMATCH, Terms
 from batcher.policy import Action, Context, Paid, classify
 from batcher.records import Answer, CostSource, EndRecord, Outcome
@@ -164,7 +165,7 @@ class Settler:
             values |= _answer_values(reading.answer)
             values |= self._fitted(final.fit)
         if self.keep_raw or outcome is not Outcome.OK or not self._has_a_place(values):
-            values["response_json"] = _text(record.reply.body)
+            values["response_json"] = reply_text(record.reply.body)
         return SettledRow(outcome, values)
 
     def _has_a_place(self, values: Mapping[str, object]) -> bool:
@@ -181,7 +182,7 @@ class Settler:
             if last.reading is not None and last.reading.answer is not None:
                 values |= _answer_values(last.reading.answer)
                 values["warnings"] = ", ".join(last.reading.warnings) or None
-            values["response_json"] = _text(last.record.reply.body) or None
+            values["response_json"] = reply_text(last.record.reply.body) or None
         values |= {
             "request_hash": end.request_hash,
             "request_model": end.model,
@@ -264,6 +265,7 @@ def _reply_values(reply: Reply, *, request_model: str) -> dict[str, object]:
         "request_id": reply.header("x-request-id") or reply.header("request-id"),
         "status_code": reply.status,
         "latency_ms": reply.latency_ms,
+        "ttft_ms": reply.ttft_ms,
         "sent_at": reply.sent_at,
         "received_at": reply.received_at,
     }
@@ -294,7 +296,3 @@ def _known_sum(numbers: Sequence[_Number | None]) -> _Number | None:
     """The sum of what is known; None when nothing is."""
     known = [number for number in numbers if number is not None]
     return sum(known[1:], start=known[0]) if known else None
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", errors="replace")

@@ -2,7 +2,8 @@
 
 The order of decision:
 
-1. no status line, or a 200 whose body is not whole: by what ended the exchange
+1. no status line, or a 200 whose body is not whole: by what ended the exchange. A stream that had told its whole
+   answer is whole, whatever ended it then; one that ended before its answer did is a body cut short
 2. 200 with choices: by finish_reason
 3. 200 with an error object and no choices: as a reply with that error's own status, from 4 on, but perhaps
    paid
@@ -84,6 +85,8 @@ _OF_FAULT: Final = {
     FaultKind.BAD_HTTP: "bad_http",
     FaultKind.TOO_LARGE: "response_too_large",
 }
+_CUTS: Final = frozenset({FaultKind.BODY_CUT, FaultKind.READ_TIMEOUT, FaultKind.DEADLINE})
+"""What may end a body behind the last word of its answer."""
 _OF_STATUS: Final = {
     401: "account",
     407: "account",
@@ -100,14 +103,18 @@ _OF_STATUS: Final = {
 def classify(reply: Reply, reading: Reading | None, context: Context) -> Verdict:
     """Judge one reply; `reading` is None when there was no body to read."""
     status, fault = reply.status, reply.fault
+    if fault is not None and fault.kind in _CUTS and reading is not None and reading.ended:
+        fault = None
     if status == 200 and fault is None:
+        if reading is not None and reading.ended is False and reading.shape is not Shape.ERROR:
+            return _faulty(reply, FaultKind.BODY_CUT, "the stream ended before its answer did", reading)
         if reading is not None and reading.shape is Shape.CHOICES:
             return _answer(reading)
         return _no_choices(reply, reading, context)
     if fault is not None and (status is None or status == 200):
-        return _faulty(reply, fault.kind, fault.message)
+        return _faulty(reply, fault.kind, fault.message, reading)
     if status is None:
-        return _faulty(reply, FaultKind.EOF, "no reply")
+        return _faulty(reply, FaultKind.EOF, "no reply", reading)
     return _failed(status, reply, reading, context)
 
 
@@ -153,10 +160,16 @@ def _no_choices(reply: Reply, reading: Reading | None, context: Context) -> Verd
 
 def _error_in_200(reply: Reply, reading: Reading, context: Context) -> Verdict:
     verdict = _failed(_status_of(reading.error or ApiError()), reply, reading, context)
-    charges = verdict.charges if Charge.T in verdict.charges else verdict.charges | Charge.P
+    if _began_to_answer(reading):  # a refusal that came so late has cost as much as any other end
+        charges = (verdict.charges & ~Charge.T) | Charge.R | Charge.P | Charge.B
+    elif Charge.T in verdict.charges:
+        charges = verdict.charges
+    else:
+        charges = verdict.charges | Charge.P
     # A row that no retry helps is ended by the error's own name; all else is counted as this line.
     rule = verdict.rule if verdict.action is Action.FAIL else "error_in_200"
-    return replace(verdict, rule=rule, paid=Paid.AMBIGUOUS, charges=charges, status_code=200)
+    paid = Paid.YES if _began_to_answer(reading) else Paid.AMBIGUOUS
+    return replace(verdict, rule=rule, paid=paid, charges=charges, status_code=200)
 
 
 def _status_of(error: ApiError) -> int:
@@ -174,15 +187,24 @@ def _status_of(error: ApiError) -> int:
 # --- faults -----------------------------------------------------------------------------------------------
 
 
-def _faulty(reply: Reply, kind: FaultKind, message: str) -> Verdict:
+def _faulty(reply: Reply, kind: FaultKind, message: str, reading: Reading | None) -> Verdict:
     template = TEMPLATES[_OF_FAULT[kind]]
     return replace(
         template,
+        paid=Paid.YES if _began_to_answer(reading) else template.paid,
         error_type=kind.value,
         status_code=reply.status,
         error_message=message,
         message=message,
     )
+
+
+def _began_to_answer(reading: Reading | None) -> bool:
+    """Whether a part of a stream's answer came: then it was generated, so it is paid for."""
+    if reading is None or reading.ended is not False or reading.answer is None:
+        return False
+    answer = reading.answer
+    return bool(answer.completion or answer.reasoning or answer.refusal or answer.tool_calls)
 
 
 # --- error statuses ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ index a journal without parsing replies. Fields that hold their default are left
     p  paid_attempts            q  queue_ms            l  latency_ms          t  sent_at      y  received_at
     s  status (of a reply)      H  headers             P  progress            F  [fault, message]
     w  reused_connection        b  body as text        B  body in base64, where it is not UTF-8
+    T  ttft_ms
     o  outcome                  et, ec, em  error type, code, message         sc  status_code
     g  ambiguous                x  request_id          f  reused_from         d  values
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HEAD = re.compile(rb'\{"k":"(\w+)","i":(\d+),"a":(\d{1,9})[,}]')
-_REPLY_KEYS = frozenset("kiahmpqsHPFtylwbBc")
+_REPLY_KEYS = frozenset("kiahmpqsHPFtylwTbBc")
 _END_KEYS = frozenset(
     ["k", "i", "a", "o", "et", "ec", "em", "sc", "h", "m", "p", "g", "q", "l", "t", "y", "x", "c"]
 )
@@ -119,6 +120,8 @@ def _reply_fields(record: ReplyRecord) -> dict[str, object]:
         fields["F"] = (reply.fault.kind, reply.fault.message)
     if reply.reused_connection:
         fields["w"] = True
+    if reply.ttft_ms is not None:
+        fields["T"] = reply.ttft_ms
     if record.custom_id is not None:
         fields["c"] = record.custom_id
     try:
@@ -313,6 +316,7 @@ def _decode_reply(fields: dict[str, Any]) -> ReplyRecord:
         received_at=fields["y"],
         latency_ms=fields["l"],
         reused_connection=fields.get("w", False),
+        ttft_ms=fields.get("T"),
     )
     return ReplyRecord(
         row_index=fields["i"],
