@@ -19,7 +19,7 @@ from batcher.verbs.options import RunOptions
 from batcher.verbs.session import Silence, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from batcher.cli.options import RunArguments
 
@@ -91,7 +91,12 @@ def _without_session(error: BatcherError, verb: str) -> Summary:
 
 
 def _write_json(arguments: RunArguments, summary: Summary) -> None:
+    tell(arguments, summary.to_json())
+
+
+def tell(arguments: RunArguments, content: Mapping[str, object]) -> None:
+    """One JSON object, to stdout and to the file of `--summary` where those were asked for. Raises StorageError."""
     if arguments.json:
-        streams.write(orjson.dumps(summary.to_json()).decode() + "\n")
+        streams.write(orjson.dumps(content).decode() + "\n")
     if arguments.summary is not None:
-        write_json(arguments.summary, summary.to_json())
+        write_json(arguments.summary, content)

@@ -43,6 +43,7 @@ class Summary:
         token_limit: the token maximum of one completion, as the job names it, or None.
         tried_for: of a try: the output that the run would publish; None for the other verbs.
         try_number: of a try: its number, from 1.
+        outlook: of a try: what all rows come to, as intervals; {} for the other verbs.
         flow: how the flow control ended this session: window, pace, held_s, cuts, pauses; {} when nothing was sent.
     """
 
@@ -78,6 +79,7 @@ class Summary:
     token_limit: int | None = None
     tried_for: str | None = None
     try_number: int | None = None
+    outlook: Mapping[str, object] = field(default_factory=dict)
     flow: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:

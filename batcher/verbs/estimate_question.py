@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from batcher.errors import LimitReached
 from batcher.policy.constants import COMPLETION_GUESS
-from batcher.report.wording import money
 from batcher.verbs.estimate import weigh
 from batcher.verbs.estimate_reckoning import Known, reckon
-from batcher.verbs.estimate_words import count, interval_words
+from batcher.verbs.estimate_words import count, dollars, interval_words
 from batcher.verbs.wiring import price_book
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def ask_if_dear(ground: Ground) -> None:
         return
     if not options.ask(_question(weighed, reckoned, guessed=guessed > 0)):
         raise LimitReached(
-            f"You said no to about {money(reckoned.usd.likely or reckoned.usd.low)}; nothing was sent.",
+            f"You said no to about {dollars(reckoned.usd.likely or reckoned.usd.low)}; nothing was sent.",
             hint="--max-cost USD sets a limit and asks nothing; --yes asks nothing; batcher try buys a few rows first",
         )
 
@@ -63,6 +62,6 @@ def _question(weighed: Weighed, reckoned: Reckoned, *, guessed: bool) -> str:
         f"{COMPLETION_GUESS} tokens an answer, for there is no maximum" if guessed else reckoned.tokens_from
     )
     return (
-        f"  {requests} requests, {interval_words(reckoned.usd, money)}  (tokens from {told})\n"
+        f"  {requests} requests, {interval_words(reckoned.usd, dollars)}  (tokens from {told})\n"
         "  No --max-cost is set. Send them?"
     )

@@ -40,12 +40,14 @@ class Known:
         is_part: they are rows of those that are reckoned with.
         told: where they are from, for a person.
         rows_per_s: how fast the run went that they are from, or None.
+        at_once: requests in flight that it came to, or None; what the job says goes before.
     """
 
     sample: Sequence[Answered] = ()
     is_part: bool = False
     told: str = ""
     rows_per_s: float | None = None
+    at_once: int | None = None
 
     @property
     def is_enough(self) -> bool:
@@ -187,12 +189,13 @@ def _time(job: Job, requests: int, total: Interval, known: Known) -> tuple[Inter
             (total.times(_MINUTE_S / limits.tokens_per_minute), f"{limits.tokens_per_minute:,.0f} tokens/min")
         )
     latencies = [each.latency_ms / 1000 for each in known.sample if each.latency_ms is not None]
-    if limits.concurrency is not None and len(latencies) >= LEAST_SAMPLE:
+    at_once = limits.concurrency or known.at_once
+    if at_once is not None and len(latencies) >= LEAST_SAMPLE:
         rng = random.Random(_SEED)  # noqa: S311 - a bootstrap, not a secret
         lasted = [Sampled(0.0, 0.0, each) for each in latencies]
         whole = projected(lasted, rows=requests, weight=0.0, is_part=False, rng=rng)
-        told = f"{limits.concurrency:,} at once, {fmean(latencies):.2g} s each"
-        needed.append((whole.times(1 / limits.concurrency), told))
+        told = f"{at_once:,} at once, {fmean(latencies):.2g} s each"
+        needed.append((whole.times(1 / at_once), told))
     elif known.rows_per_s:
         seconds = requests / known.rows_per_s
         needed.append(

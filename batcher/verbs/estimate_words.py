@@ -54,7 +54,7 @@ def reckoned_lines(reckoned: Reckoned) -> list[str]:
     rows = [
         ("prompt tokens", interval_words(reckoned.prompt, count)),
         ("completion tokens", interval_words(reckoned.completion, count)),
-        ("cost", "unknown" if reckoned.usd is None else interval_words(reckoned.usd, money)),
+        ("cost", "unknown" if reckoned.usd is None else interval_words(reckoned.usd, dollars)),
         ("time", _time_words(reckoned)),
     ]
     return [f"    {name:<18} {told}" for name, told in rows]
@@ -78,6 +78,11 @@ def interval_words(interval: Interval, said: Callable[[float], str]) -> str:
     if likely == high:
         return f"at most {said(high)} (at least {said(low)})"
     return f"{said(likely)} ({said(low)} to {said(high)})"
+
+
+def dollars(usd: float) -> str:
+    """As `money`, but with three digits of a small sum, so that the ends of an interval can be told apart."""
+    return money(usd) if usd >= 1 or usd < 0.01 else f"${usd:.3g}"
 
 
 def count(value: float) -> str:

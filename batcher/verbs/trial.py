@@ -17,6 +17,8 @@ from batcher.store.chosen_rows import ChosenRows
 from batcher.store.files import storage_errors
 from batcher.verbs.bad_rows import refuse_bad_rows
 from batcher.verbs.carrying import carry_out
+from batcher.verbs.estimate import Ground
+from batcher.verbs.estimate_words import reckoned_json
 from batcher.verbs.limits import refuse_without_bound
 from batcher.verbs.opening import (
     Site,
@@ -24,6 +26,7 @@ from batcher.verbs.opening import (
 )
 from batcher.verbs.round import Round
 from batcher.verbs.taking_up import taken_up
+from batcher.verbs.trial_outlook import Outlook, outlook, with_outlook
 from batcher.verbs.wiring import output_schema, request_builder, settler
 
 if TYPE_CHECKING:
@@ -49,20 +52,21 @@ class Trial:
         part: the Parquet file with them.
         rows_of_all: rows the full run would have.
         row_indices: positions of the tried rows in the input, ascending.
+        outlook: what all rows come to.
+        earlier: the part of the try before it, or None.
     """
 
     summary: Summary
     part: Path
     rows_of_all: int
     row_indices: tuple[int, ...]
+    outlook: Outlook
+    earlier: Path | None = None
 
     @property
     def full_cost_usd(self) -> float | None:
-        """What all rows would cost at the mean of the tried ones; None when no price is known."""
-        bought = self.summary.rows_done - self.summary.reused
-        if self.summary.cost_usd is None or not bought:
-            return None
-        return self.summary.cost_usd / bought * self.rows_of_all
+        """What all rows come to, those that are bought already included; None when no price is known."""
+        return None if self.outlook.whole.usd is None else self.outlook.whole.usd.likely
 
 
 def chosen(rows: int, count: int) -> tuple[int, ...]:
@@ -114,7 +118,16 @@ def try_rows(job: Job, options: RunOptions, *, count: int = ROWS) -> Trial:
         with storage_errors("tidying a finished try", directory.path):
             shutil.rmtree(directory.path)
         told = replace(summary, tried_for=str(site.output), try_number=number)
-        return Trial(told, part, wanted, row_indices)
+        ground = Ground(job, options, site, taken.place, intake, builder)
+        found = outlook(ground, source, part, told)
+        told = with_outlook(told, found, reckoned_json(found.whole))
+        return Trial(told, part, wanted, row_indices, found, _part_before(site.directory, number))
+
+
+def _part_before(directory: RunDirectory, number: int) -> Path | None:
+    """What the last finished try before that one bought."""
+    earlier = (directory.try_part(each) for each in range(number - 1, 0, -1))
+    return next((path for path in earlier if path.exists()), None)
 
 
 def _next_number(directory: RunDirectory) -> int:

@@ -24,7 +24,10 @@ def test_json_is_the_summary_of_the_tried_rows_and_nothing_else_on_stdout(place:
     assert summary["tried_for"] == str(place.output)
     assert summary["try_number"] == 1
     assert "  try 1 of out.parquet  5 rows" in said.err
-    assert "all 30 rows: about $" in said.err
+    assert "all 30 rows, from the 5 tried rows (95 % intervals)" in said.err
+    whole = summary["outlook"]
+    assert (whole["rows"], whole["tried"]) == (30, 5)
+    assert whole["cost_usd"]["low"] < whole["cost_usd"]["likely"] < whole["cost_usd"]["high"]
     assert place.sent == 5
 
 
