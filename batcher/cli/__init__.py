@@ -6,6 +6,7 @@ traceback.
 
     signals   handlers from the first line on
     streams   standard streams that may be closed or a broken pipe
+    thrift    what our own process need not load or collect
     group     the lazy group: names, one-line helps, completion
     boundary  exceptions -> what a person reads, and the exit code
     options   the options verbs share, and the job they describe
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import sys
 
-from batcher.cli import signals, streams
+from batcher.cli import signals, streams, thrift
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
         sys.exit(2)
     signals.watch()
     streams.reopen()
+    thrift.spare()
     # Imported here, not above: handlers stand before the first import that takes time.
     from batcher.cli.group import cli
 

@@ -15,7 +15,7 @@ An answer that does not satisfy the job's contract is none (`judging`); what it 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from batcher.chat.reading import read
 from batcher.chat.sse_answer import reply_text
@@ -45,8 +45,7 @@ class SettledRow:
     values: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
+class _Judged(NamedTuple):
     record: ReplyRecord
     reading: Reading | None
     verdict: Verdict
@@ -84,9 +83,9 @@ class Settler:
         if history.reuse is not None:
             return self._reused(history.reuse)
         judged = self._judged(history.replies)
-        final = next((each for each in judged if each.verdict.action is Action.KEEP), None)
-        if final is not None:
-            return self._answered(history, judged, final)
+        for each in judged:
+            if each.verdict.action is Action.KEEP:
+                return self._answered(history, judged, each)
         if history.end is not None:
             return self._ended(history, judged, history.end)
         dead = next((each for each in judged if each.verdict.action is Action.FAIL), None)
@@ -142,7 +141,7 @@ class Settler:
         record, reading, verdict = final.record, final.reading, final.verdict
         outcome = verdict.outcome or Outcome.OK
         warnings = [*(reading.warnings if reading is not None else ()), *final.fit.warnings]
-        if any(each.verdict.rule == SCHEMA_MISMATCH for each in judged):
+        if len(judged) > 1 and any(each.verdict.rule == SCHEMA_MISMATCH for each in judged):
             warnings.append(ASKED_AGAIN)
         if history.open_intents:
             warnings.append("possibly_paid_before")
@@ -210,21 +209,25 @@ class Settler:
         paid = [each for each in judged if each.verdict.paid is not Paid.NO]
         if not paid:
             return {"billed_prompt_tokens": 0, "billed_completion_tokens": 0, "cost_usd": 0.0}
-        answers = [
-            (each.record.model, each.reading.answer)
-            for each in paid
-            if each.reading is not None and each.reading.answer is not None
-        ]
-        costs = [self.price(model, answer.response_model, answer.usage) for model, answer in answers]
-        known = [cost for cost in costs if cost is not None]
-        is_reported = all(cost.source is CostSource.GATEWAY for cost in known)
+        prompt: int | None = None
+        completion: int | None = None
+        usd: float | None = None
+        sources: set[CostSource] = set()
+        for each in paid:
+            answer = each.reading.answer if each.reading is not None else None
+            if answer is None:
+                continue
+            prompt = _known_sum(prompt, answer.usage.prompt_tokens)
+            completion = _known_sum(completion, answer.usage.completion_tokens)
+            cost = self.price(each.record.model, answer.response_model, answer.usage)
+            if cost is not None:
+                usd = _known_sum(usd, cost.usd)
+                sources.add(cost.source)
         return {
-            "billed_prompt_tokens": _known_sum([answer.usage.prompt_tokens for _, answer in answers]),
-            "billed_completion_tokens": _known_sum([answer.usage.completion_tokens for _, answer in answers]),
-            "cost_usd": sum(cost.usd for cost in known) if known else None,
-            "cost_source": (CostSource.GATEWAY if is_reported else CostSource.PRICES).value
-            if known
-            else None,
+            "billed_prompt_tokens": prompt,
+            "billed_completion_tokens": completion,
+            "cost_usd": usd,
+            "cost_source": _source_of(sources),
         }
 
 
@@ -232,10 +235,9 @@ def judge(record: ReplyRecord, terms: Terms = NO_TERMS, *, mismatches: int = 0) 
     """Read and classify a journalled reply, as the engine did when it arrived; the arguments as of `Terms.judge`."""
     reply = record.reply
     reading = read(reply) if reply.status is not None else None
-    context = Context(successes=0, own_model=False, now=reply.received_at)
-    return _Judged(
-        record, reading, *terms.judge(classify(reply, reading, context), reading, mismatches=mismatches)
-    )
+    context = Context(0, False, reply.received_at)
+    verdict, fit, misfit = terms.judge(classify(reply, reading, context), reading, mismatches=mismatches)
+    return _Judged(record, reading, verdict, fit, misfit)
 
 
 def _end_of(dead: _Judged) -> EndRecord:
@@ -292,7 +294,15 @@ def _answer_values(answer: Answer) -> dict[str, object]:
     }
 
 
-def _known_sum(numbers: Sequence[_Number | None]) -> _Number | None:
-    """The sum of what is known; None when nothing is."""
-    known = [number for number in numbers if number is not None]
-    return sum(known[1:], start=known[0]) if known else None
+def _known_sum(one: _Number | None, other: _Number | None) -> _Number | None:
+    """The sum of what is known; None when neither is."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
+def _source_of(sources: set[CostSource]) -> str | None:
+    """Of several the sum is reckoned, so it is called the gateway's only where all of it is."""
+    if not sources:
+        return None
+    return (CostSource.GATEWAY if sources == {CostSource.GATEWAY} else CostSource.PRICES).value

@@ -59,6 +59,9 @@ _END_KEYS = frozenset(
 _REUSE_KEYS = frozenset("kiahfdc")
 
 
+_PROGRESS = {str(each.value): each for each in Progress}
+
+
 class Head(NamedTuple):
     """What `peek` sees of a record: its kind (one of "ivreou"), its row and its attempt (0: none)."""
 
@@ -111,7 +114,7 @@ def _reply_fields(record: ReplyRecord) -> dict[str, object]:
         "q": record.queue_ms,
         "s": reply.status,
         "H": reply.headers,
-        "P": reply.progress,
+        "P": reply.progress.value,
         "t": reply.sent_at,
         "y": reply.received_at,
         "l": reply.latency_ms,
@@ -306,27 +309,28 @@ def _decode_reopen(fields: dict[str, Any]) -> ReopenRecord:
 def _decode_reply(fields: dict[str, Any]) -> ReplyRecord:
     _check_keys(fields, _REPLY_KEYS)
     fault = fields.get("F")
+    # By position, in both: keywords cost a third more, and this is every row.
     reply = Reply(
-        status=fields["s"],
-        headers=tuple((name, value) for name, value in fields["H"]),
-        body=base64.b64decode(fields["B"]) if "B" in fields else fields["b"].encode(),
-        progress=Progress(fields["P"]),
-        fault=None if fault is None else Fault(FaultKind(fault[0]), fault[1]),
-        sent_at=fields["t"],
-        received_at=fields["y"],
-        latency_ms=fields["l"],
-        reused_connection=fields.get("w", False),
-        ttft_ms=fields.get("T"),
+        fields["s"],
+        tuple([(name, value) for name, value in fields["H"]]),
+        base64.b64decode(fields["B"]) if "B" in fields else fields["b"].encode(),
+        _PROGRESS[fields["P"]],
+        None if fault is None else Fault(FaultKind(fault[0]), fault[1]),
+        fields["t"],
+        fields["y"],
+        fields["l"],
+        fields.get("w", False),
+        fields.get("T"),
     )
     return ReplyRecord(
-        row_index=fields["i"],
-        request_hash=fields["h"],
-        model=fields["m"],
-        attempts=fields["a"],
-        paid_attempts=fields["p"],
-        queue_ms=fields["q"],
-        reply=reply,
-        custom_id=fields.get("c"),
+        fields["i"],
+        fields["h"],
+        fields["m"],
+        fields["a"],
+        fields["p"],
+        fields["q"],
+        reply,
+        fields.get("c"),
     )
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from batcher.errors import StorageError
 from batcher.records import EndRecord, JournalRecord, ReopenRecord, ReplyRecord, ReuseRecord, RowHistory
 from batcher.store.codec import decode, peek
-from batcher.store.files import storage_errors
+from batcher.store.files import storage_error, storage_errors
 from batcher.store.frames import Damage, decode_frame, read_frames
 from batcher.store.journal import JournalName
 
@@ -206,8 +206,10 @@ class ShardHistory:
     def _read(self, record: int) -> bytes:
         number = self._file_of[record]
         path = self._files[number][1]
-        with storage_errors("reading a journal", path):
+        try:  # not `storage_errors`: a context manager costs more than the read, and this is every row
             line = os.pread(self._descriptor(number), self._lengths[record], self._offsets[record])
+        except OSError as err:
+            raise storage_error(err, "reading a journal", path) from err
         payload = decode_frame(line)
         if payload is None:
             raise StorageError(

@@ -78,6 +78,13 @@ def test_light_commands_import_nothing_heavy(args: Sequence[str]) -> None:
     assert said.stderr.splitlines()[-1] == "[]"
 
 
+def test_our_own_process_never_loads_pandas() -> None:
+    code = "from batcher.cli import thrift; thrift.spare(); import pyarrow; pyarrow.array([1, None])"
+    report = "import sys; print('pyarrow' in sys.modules, 'pandas' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, check=False)
+    assert (said.stdout, said.stderr) == (b"True False\n", b"")
+
+
 def test_help_imports_no_verb() -> None:
     modules = [verb.target.partition(":")[0] for verb in VERBS.values()]
     report = f"import atexit\natexit.register(lambda: print([m for m in {modules!r} if m in sys.modules]))"
