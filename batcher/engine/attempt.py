@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import anyio
-
 from batcher.chat.reading import read
 from batcher.engine.circumstances import charged
 from batcher.engine.judging import SCHEMA_MISMATCH
 from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
 from batcher.policy.part import NO_USAGE, Observation
 from batcher.records import IntentRecord, Outcome, VoidRecord
+from batcher.policy.verdict import KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +39,7 @@ class Attempts:
 
     Attributes:
         wall: seconds since the epoch, for dates that servers send.
+        clock: seconds on the event loop's clock.
         timeout_s: the user's attempt timeout, or None for the rule in `attempt_timeout_s`.
         successes: rows answered ok by an exchange of this session so far.
         sending: told before every dispatch.
@@ -59,6 +59,7 @@ class Attempts:
     twins: Twins | None
     wall: Callable[[], float]
     timeout_s: float | None
+    clock: Callable[[], float]
     successes: Callable[[], int]
     sending: Callable[[], None]
     facts: Callable[[RowLife], RowFacts]
@@ -89,11 +90,11 @@ class Attempts:
             return await self._judge(life, request, reply)
         finally:
             self.tally.in_flight -= 1
-            self.flow.on_done(anyio.current_time(), request)
+            self.flow.on_done(self.clock(), request)
             self.turnstile.leave()
 
     async def _exchange(self, life: RowLife, request: Request) -> Reply:
-        now = anyio.current_time()
+        now = self.clock()
         life.attempts += 1
         life.sent_at_tick = now
         if not life.open_intent:
@@ -121,11 +122,12 @@ class Attempts:
         judged = self.terms.judge(verdict, reading, mismatches=life.mismatches)
         cost_usd = self.tally.judged(judged.verdict, reading, request.model)
         self._tell_flow(request, life, reply, reading, verdict, cost_usd=cost_usd)
-        # A row that waits keeps no body in memory.
-        life.reply, life.verdict = replace(reply, body=b""), judged.verdict
+        life.verdict = judged.verdict
+        # A row that waits keeps no body in memory; one that is answered does not wait.
+        life.reply = reply if judged.verdict.action is KEEP else replace(reply, body=b"")
         if self.observe(life, verdict):
             return replace(judged.verdict, action=Action.STOP, outcome=None)
-        if self.twins is not None and judged.verdict.action is Action.KEEP:
+        if self.twins is not None and judged.verdict.action is KEEP:
             self.twins.answered(life.reply_record(reply))
         if judged.misfit is not None:
             life.ask_again(judged.misfit)
@@ -150,7 +152,7 @@ class Attempts:
         cost_usd: float | None,
     ) -> None:
         """The flow learns of the endpoint, so it is told the reply's own verdict, whatever the row makes of it."""
-        now = anyio.current_time()
+        now = self.clock()
         usage = reading.answer.usage if reading is not None and reading.answer is not None else NO_USAGE
         self.flow.on_reply(
             Observation(
@@ -167,14 +169,14 @@ class Attempts:
         self.flow.on_verdict(verdict, now)
 
     def _within_budget(self, life: RowLife, verdict: Verdict) -> Verdict:
-        if verdict.action not in {Action.RETRY, Action.PARK}:
+        if verdict.action is KEEP or verdict.action not in {Action.RETRY, Action.PARK}:
             return verdict
         if verdict.rule == SCHEMA_MISMATCH:
             life.budget = life.budget.resumed(1)
         else:
             life.budget = life.budget.after(*charged(verdict, self.facts(life)))
             life.failures += 1
-        life.last_attempt_at = anyio.current_time()
+        life.last_attempt_at = self.clock()
         if life.budget.exhausted(self.limits) == "attempts":
             life.budget = life.budget.forgiven(self.flow.is_uncharged)
         reason = life.budget.exhausted(self.limits)

@@ -56,7 +56,8 @@ class Engine:
     """Runs all rows of a store to their end.
 
     Made inside the event loop; `run` is called once. `stop` and `abandon` may be called from any task of that loop,
-    before `run` too.
+    before `run` too. `clock` is the event loop's own, where the caller has it: asking `anyio` for the time costs 0.8
+    us, seven times a row, because it looks first which loop runs.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Engine:
         limits: RowLimits,
         rng: random.Random,
         wall: Callable[[], float],
+        clock: Callable[[], float] = anyio.current_time,
         timeout_s: float | None = None,
         terms: Terms = NO_TERMS,
         twins: Twins | None = None,
@@ -84,7 +86,8 @@ class Engine:
         self._terms = terms
         self._twins = twins
         self._rng = rng
-        self._turnstile = Turnstile(flow, stop=self.stop)
+        self._clock = clock
+        self._turnstile = Turnstile(flow, stop=self.stop, clock=clock)
         self._supply = Supply(store, flow.memory)
         self._rendered = Rendered(self._supply, builder, prepare)
         self._seats = Seats(lambda: retry_seats(flow.window))
@@ -101,18 +104,14 @@ class Engine:
             terms=terms,
             twins=twins,
             wall=wall,
+            clock=clock,
             timeout_s=timeout_s,
             successes=lambda: self._around.ok,
             sending=self._patience.sending,
             facts=self._facts,
             observe=self._observe,
         )
-        self._retrying = AsyncRetrying(
-            retry=retry_if_result(lambda verdict: verdict.action in AGAIN),
-            stop=stop_never,  # budgets end a row by turning its verdict into FAIL
-            wait=self._backoff,
-            sleep=self._pause,
-        )
+        self._retrying = self._repetition()
         self._scope = anyio.CancelScope()
         self._tasks = anyio.create_task_group()
         self._stopping = anyio.Event()
@@ -122,6 +121,14 @@ class Engine:
         self._live = self._workers = 0
 
     # --- from outside ---
+
+    def _repetition(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_result(lambda verdict: verdict.action in AGAIN),
+            stop=stop_never,  # budgets end a row by turning its verdict into FAIL
+            wait=self._backoff,
+            sleep=self._pause,
+        )
 
     async def run(self) -> None:
         """Return when every row of the store is done.
@@ -289,9 +296,10 @@ class Engine:
 
     def _begin(self, request: Request) -> RowLife:
         attempts, paid = self._store.prior(request.row_index)
-        life = RowLife(request, queued_at=anyio.current_time(), attempts=attempts, paid_attempts=paid)
+        life = RowLife(request, queued_at=self._clock(), attempts=attempts, paid_attempts=paid)
         # A row that is not done has an attempt left: what was kept may have been throttled, which costs a row nothing.
-        life.budget = life.budget.resumed(min(paid, self._limits.max_paid_attempts - 1))
+        if paid:
+            life.budget = life.budget.resumed(min(paid, self._limits.max_paid_attempts - 1))
         for record in self._store.replies(request.row_index):
             before = judge(record, self._terms, mismatches=life.mismatches)
             if before.misfit is not None:
@@ -348,14 +356,14 @@ class Engine:
         assert life.verdict is not None
         return self._around.around(
             life,
-            is_dry=self._supply.is_dry(anyio.current_time()),
+            is_dry=self._supply.is_dry(self._clock()),
             in_outage=self._flow.is_uncharged(life.verdict, life.sent_at_tick),
             answered_sent=self._proof.answered_sent,
             is_blamed=self._flow.blames_rows,
         )
 
     def _observe(self, life: RowLife, verdict: Verdict) -> bool:
-        word = self._watch.observe(verdict, anyio.current_time(), life.request.row_index)
+        word = self._watch.observe(verdict, self._clock(), life.request.row_index)
         if isinstance(word, RunWarning):
             self._tally.warnings.append(word.message)
         if not isinstance(word, Stop) or self._stopped_by is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batcher.chat.reask import asked_again
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from batcher.engine.judging import Misfit
     from batcher.policy import Verdict
     from batcher.records import Reply, Request
+
+UNUSED = RowBudget()
+"""One for all: it is a value, and nearly all rows end with it."""
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class RowLife:
     answers_seen: int = -1
     last_attempt_at: float = 0.0
     sent_at_tick: float = 0.0
-    budget: RowBudget = field(default_factory=RowBudget)
+    budget: RowBudget = UNUSED
     verdict: Verdict | None = None
     reply: Reply | None = None
 

@@ -38,10 +38,10 @@ class _Ticket:
 
     __slots__ = ("admitted", "event", "line", "request", "scope", "since")
 
-    def __init__(self, request: Request, line: deque[_Ticket]) -> None:
+    def __init__(self, request: Request, line: deque[_Ticket], *, since: float) -> None:
         self.request = request
         self.line = line
-        self.since = anyio.current_time()
+        self.since = since
         self.event = anyio.Event()
         self.scope = anyio.CancelScope()
         self.admitted = False
@@ -53,8 +53,15 @@ class Turnstile:
     `stop` is told why nothing can be sent any more; it closes the turnstile.
     """
 
-    def __init__(self, flow: FlowState, *, stop: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        flow: FlowState,
+        *,
+        stop: Callable[[BaseException], None],
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
         self._flow = flow
+        self._clock = clock
         self._stop = stop
         self._retries: deque[_Ticket] = deque()
         self._firsts: deque[_Ticket] = deque()
@@ -73,11 +80,12 @@ class Turnstile:
         if self._closed:
             raise Abandoned
         if self._stands_free(retrying=retrying) and isinstance(
-            admit(self._flow, request, anyio.current_time()), Send
+            admit(self._flow, request, self._clock()), Send
         ):
             return
         # In the line it is asked again: why it waits is looked at in one place.
-        await self._queue(_Ticket(request, self._retries if retrying else self._firsts))
+        line = self._retries if retrying else self._firsts
+        await self._queue(_Ticket(request, line, since=self._clock()))
 
     def leave(self) -> None:
         """A slot came free, or the flow's state changed: admit as many of the line as may go now.
@@ -103,7 +111,7 @@ class Turnstile:
 
     def _offer(self, ticket: _Ticket) -> Wait | None:
         """Let it in if the flow admits it; else what it waits for, and the run stops if that is for nothing."""
-        answer = admit(self._flow, ticket.request, anyio.current_time())
+        answer = admit(self._flow, ticket.request, self._clock())
         if isinstance(answer, Send):
             ticket.line.remove(ticket)
             ticket.admitted = True
@@ -133,7 +141,7 @@ class Turnstile:
     def _first_line(self) -> deque[_Ticket]:
         """The line that is served now; empty when both are."""
         if self._firsts and self._retries:
-            waited = anyio.current_time() - self._firsts[0].since
+            waited = self._clock() - self._firsts[0].since
             return self._retries if waited < FIRST_WAITS_S else self._firsts
         return self._retries or self._firsts
 
@@ -157,7 +165,7 @@ class Turnstile:
     def _give_up(self, ticket: _Ticket) -> None:
         """Leave the line, or give back the slot that was granted while the wait ended otherwise."""
         if ticket.admitted:
-            self._flow.withdraw(ticket.request, anyio.current_time())
+            self._flow.withdraw(ticket.request, self._clock())
         else:
             ticket.line.remove(ticket)
         self.leave()

@@ -19,7 +19,7 @@ changes nothing: the status had already said that nothing was generated.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from batcher.policy import codes
 from batcher.policy.constants import PARK_OVER_S, PARK_UNKNOWN_S, TRUSTED_AFTER
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from batcher.records import Reading, Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a reply alone does not tell.
+class Context(NamedTuple):
+    """What a reply alone does not tell. A NamedTuple, because one is made for every attempt.
 
     Attributes:
         successes: rows answered so far in this session.

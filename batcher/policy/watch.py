@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.errors import BatcherError, EndpointUnavailable, EndpointUnusable, TooManyFailures
 from batcher.policy import constants as c
-from batcher.policy.verdict import Action, Effect
+from batcher.policy.verdict import KEEP, Action, Effect
 
 if TYPE_CHECKING:
     from batcher.policy.verdict import Verdict
 
 _Code = tuple[int | None, str | None]
+_NOTHING: Final = Effect.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,16 @@ class Watch:
         self._seen += 1
         if verdict.message is not None:
             self._last = verdict.message
+        if verdict.action is KEEP:
+            self._succeeded, self._since, self._parked_s = True, now, 0.0
+            self._reached = True
+            return self._finished(verdict, row_index)
         if verdict.action is Action.STOP:
             return Stop((verdict.stop or BatcherError)(verdict.message or verdict.rule))
-        if verdict.action is Action.KEEP:
-            self._succeeded, self._since, self._parked_s = True, now, 0.0
         word: Stop | Warning | None = self._early(verdict)
         if word is None and verdict.action is Action.PARK:
             word = self._park(now, verdict.wait_s or c.PARK_UNKNOWN_S)
-        if word is None and verdict.action in {Action.KEEP, Action.FAIL}:
+        if word is None and verdict.action is Action.FAIL:
             word = self._finished(verdict, row_index)
         return word
 
@@ -128,8 +131,11 @@ class Watch:
         return Stop(EndpointUnavailable(f"The endpoint asks to wait {hours:,.0f} h in all: {self._last}"))
 
     def _finished(self, verdict: Verdict, row_index: int) -> Stop | Warning | None:
-        code = (verdict.status_code, verdict.error_code) if Effect.SAME_CODE in verdict.effects else None
-        truncated = Effect.TRUNCATED in verdict.effects
+        code, truncated = None, False
+        if verdict.effects is not _NOTHING:  # a plain answer; asking a Flag costs 0.5 us
+            truncated = Effect.TRUNCATED in verdict.effects
+            if Effect.SAME_CODE in verdict.effects:
+                code = (verdict.status_code, verdict.error_code)
         self._rows += 1
         self._count(code, truncated=truncated)
         if code is not None and self._is_everywhere(code):

@@ -147,6 +147,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         ),
         rng=rng,
         wall=time.time,
+        clock=asyncio.get_running_loop().time,
         timeout_s=job.endpoint.timeout_s,
         terms=session.settle.terms,
         twins=twins_of(session),

@@ -118,9 +118,9 @@ class Weather:
 
     @property
     def takes_in_vain(self) -> bool:
-        """Whether requests may be taken and never answered."""
+        """Whether requests may be taken and never answered; one that queues for long runs into its deadline."""
         steps = (*(step for _, _, step in self.outages), *(self.kinds if self.noise else ()))
-        return any(step in {lost(), HANG, error(504)} for step in steps)
+        return self.capacity is not None or any(step in {lost(), HANG, error(504)} for step in steps)
 
     @property
     def last_trouble_at(self) -> float:
