@@ -9,13 +9,16 @@ answer. The answers are plausible in shape and size only; `system_fingerprint` s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
 
-from batcher.simulator.dice import Dice
+from batcher.simulator.dice import Dice, Draw
 from batcher.simulator.images import weight
+from batcher.simulator.latency import parse_latency
 from batcher.simulator.schema import fit
+from batcher.simulator.tokens import count_pieces, pieces, prompt_pieces
 
 CREATED = (
     1_767_225_600  # 2026-01-01T00:00:00Z: a constant, because an answer depends on content and seed only
@@ -73,16 +76,59 @@ class _Choice(NamedTuple):
     logprobs: dict[str, object] | None = None
 
 
-def compose_completion(
-    fields: Mapping[str, object], body: bytes, digest: bytes, seed: int, max_sentences: int
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a simulator speaks and counts; as it stands, in sentences and by bytes.
+
+    Attributes:
+        by_words: tokens are what `batcher.simulator.tokens` cuts, not 4 bytes each.
+        words: of a free text, in the place of sentences: a distribution written as latencies are, or None.
+    """
+
+    by_words: bool = False
+    words: str | None = None
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The first so many tokens of a text."""
+        return "".join(pieces(text)[:tokens]) if self.by_words else text[: tokens * BYTES_PER_TOKEN]
+
+    def count(self, text: str) -> int:
+        return count_pieces(text) if self.by_words else count_tokens(text)
+
+    def prompt(self, fields: Mapping[str, object], body: bytes) -> int:
+        if not self.by_words:
+            return count_prompt(fields, body)
+        return prompt_pieces(fields) + weight(fields, body).tokens
+
+    def free_text(self, dice: Dice, max_sentences: int) -> str:
+        if self.words is None:
+            return " ".join(dice.pick(SENTENCES) for _ in range(1 + dice.below(max_sentences)))
+        numbers = Draw(0.0, dice.below(2**30) / 2**30, dice.below(2**30) / 2**30)
+        wanted = max(1, round(parse_latency(self.words).sample(numbers)))
+        words: list[str] = []
+        while len(words) < wanted:
+            words += dice.pick(SENTENCES).split()
+        return " ".join(words[:wanted])
+
+
+PLAIN = Manner()
+
+
+def compose_completion(  # noqa: PLR0917 - what came, and who answers
+    fields: Mapping[str, object],
+    body: bytes,
+    digest: bytes,
+    seed: int,
+    max_sentences: int,
+    manner: Manner = PLAIN,
 ) -> Completion:
     """The good answer to a request; `max_sentences` bounds free text, at least 1."""
     dice = Dice(digest, seed)
     limit = token_limit(fields)
     count = fields.get("n")
     wanted = min(count, 128) if isinstance(count, int) and count > 0 else 1
-    choices = [_choose(fields, dice, limit, max_sentences, index) for index in range(wanted)]
-    prompt_tokens = max(1, count_prompt(fields, body))
+    choices = [_choose(fields, dice, limit, max_sentences, index, manner) for index in range(wanted)]
+    prompt_tokens = max(1, manner.prompt(fields, body))
     completion_tokens = sum(choice.tokens for choice in choices)
     reasoning = _reasoning_tokens(fields, dice, limit, completion_tokens, wanted)
     content: dict[str, object] = {
@@ -144,8 +190,13 @@ def _reasoning_tokens(
     return tokens if limit is None or used + tokens <= limit * wanted else 0
 
 
-def _choose(
-    fields: Mapping[str, object], dice: Dice, limit: int | None, max_sentences: int, index: int
+def _choose(  # noqa: PLR0917
+    fields: Mapping[str, object],
+    dice: Dice,
+    limit: int | None,
+    max_sentences: int,
+    index: int,
+    manner: Manner,
 ) -> _Choice:
     called = _tool_call(fields, dice, index)
     if called is not None:
@@ -155,14 +206,13 @@ def _choose(
             "tool_calls": [called],
             "refusal": None,
         }
-        return _Choice(message, "tool_calls", count_tokens(str(called["function"])))
+        return _Choice(message, "tool_calls", manner.count(str(called["function"])))
     text = _json_answer(fields, dice)
     if text is None:
-        text = " ".join(dice.pick(SENTENCES) for _ in range(1 + dice.below(max_sentences)))
-        text = _stop_at(text, fields.get("stop"))
-    tokens, finish_reason = count_tokens(text), "stop"
+        text = _stop_at(manner.free_text(dice, max_sentences), fields.get("stop"))
+    tokens, finish_reason = manner.count(text), "stop"
     if limit is not None and tokens > limit:
-        text, tokens, finish_reason = text[: limit * BYTES_PER_TOKEN], limit, "length"
+        text, tokens, finish_reason = manner.cut(text, limit), limit, "length"
     message = {"role": "assistant", "content": text, "refusal": None}
     if _reasons(fields):
         message["reasoning_content"] = dice.pick(SENTENCES)

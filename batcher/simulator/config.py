@@ -48,6 +48,8 @@ class SimulatorConfig:
         models: known models, any other gets 404; empty: all are known.
         api_key: the one accepted key, others get 401; None: all are accepted.
         max_sentences: longest free-text answer.
+        realistic_tokens: counted as a vocabulary of today would, not 4 bytes each (slower; rate limits stay by bytes).
+        answer_words: words of a free-text answer, in the place of sentences; a distribution written as latencies are.
         cached_share: of the prompt tokens, said to come from a cache, 0 to 1; None: as OpenAI, from 1,024 on.
         gateway_price: USD per million tokens of both kinds, told as what each answer cost; None: not told.
         gateway_header: tell it as LiteLLM does, in a header, not as OpenRouter does, in `usage.cost`.
@@ -80,6 +82,8 @@ class SimulatorConfig:
     models: tuple[str, ...] = ()
     api_key: str | None = None
     max_sentences: int = 6
+    realistic_tokens: bool = False
+    answer_words: str | None = None
     cached_share: float | None = None
     gateway_price: float | None = None
     gateway_header: bool = False
@@ -91,6 +95,8 @@ class SimulatorConfig:
         _check_types(self)
         parse_latency(self.latency)
         parse_latency(self.refusal_latency)
+        if self.answer_words is not None:
+            parse_latency(self.answer_words)
         _check_faults(self)
         _check_bounds(self)
         if unknown := set(self.limit_hints) - set(HINTS):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from batcher.simulator.answers import compose_completion
+from batcher.simulator.answers import Manner, compose_completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,6 +154,7 @@ class Occasion:
                 self.call.digest,
                 self.config.seed,
                 self.config.max_sentences,
+                Manner(self.config.realistic_tokens, self.config.answer_words),
             )
             self._bill(self.composed)
         return self.composed
