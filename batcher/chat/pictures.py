@@ -113,7 +113,7 @@ def _jpeg(content: bytes) -> None:
         at = end
     if not has_frame:
         raise PictureError("is a JPEG with a broken header")
-    if content.find(b"\xff\xd9", end) < 0:
+    if content.rfind(b"\xff\xd9", end) < 0:
         raise PictureError(_CUT)
 
 

@@ -111,6 +111,12 @@ def test_bytes_are_sent_as_a_data_url(kind: str) -> None:
     assert urls(pictured(), photo=KINDS[kind]) == [data_url(KINDS[kind], kind)]
 
 
+def test_a_large_image_is_whole_in_its_data_url() -> None:
+    large = PNG + bytes(range(256)) * 8_000 + b"end"
+    spec = with_(prompt="Look.", columns=("photo",), images=Images(("photo",), None, len(large), None))
+    assert urls(spec, photo=large) == [data_url(large, "png")]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
