@@ -7,6 +7,7 @@ the concrete ones.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -30,15 +31,31 @@ if TYPE_CHECKING:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BodyWatch:
+    """Who wants to know of a body while it arrives.
+
+    Attributes:
+        on_piece: called in the event loop with each piece as it is on the wire: content-encoding not undone, the key
+            not scrubbed. For what must be known early; what is kept comes out of the `Reply`. Must not block.
+        idle_s: seconds between one piece and the next before the exchange is given up (READ_TIMEOUT, CUT); counted
+            from the first piece.
+    """
+
+    on_piece: Callable[[bytes], None]
+    idle_s: float
+
+
 class Endpoint(Protocol):
     """One exchange with the model server: bytes in, bytes out, no retry, no interpretation."""
 
-    async def exchange(self, request: Request, *, deadline: float) -> Reply:
+    async def exchange(self, request: Request, *, deadline: float, watch: BodyWatch | None = None) -> Reply:
         """POST the body and return everything that came back.
 
         Args:
             request: what to send; its body goes out byte for byte.
             deadline: on the clock of `anyio.current_time`; the whole exchange ends by then (Fault DEADLINE).
+            watch: told of the body while it arrives, which is a stream of events then; None: nobody is.
 
         Raises:
             Only cancellation and bugs: every network failure is a `Reply` with a `Fault`.

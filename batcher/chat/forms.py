@@ -26,6 +26,9 @@ BATCH_COLUMNS = ("body", "custom_id", "method", "url")
 _ANSWERED_BY_CONTRACT = frozenset({"response_format", "tools", "tool_choice"})
 """Parameters by which the job's columns are laid out: an answer to others could only fail, after it was paid for."""
 
+_FOR_STREAMS = "stream_options"
+"""After `stream` in the job's parameters, and sent only beside it."""
+
 _CHAT_PATH = "/v1/chat/completions"
 
 
@@ -147,8 +150,10 @@ class BatchForm:
         if not isinstance(model, str) or not model:
             raise RowError(INVALID_ROW, "neither the line's body nor the job names a model")
         checked(line.get("messages"), what="messages of the line's body")
-        if line.get("stream"):
-            raise RowError(INVALID_ROW, "the line's body asks for a stream, which is not built yet")
+        if line.get("stream") and not self.params.get("stream"):
+            raise RowError(
+                INVALID_ROW, "the line's body asks for a stream: add stream = true to [request] of the job"
+            )
         for key in _ANSWERED_BY_CONTRACT & line.keys() & self.params.keys():
             if line[key] != self.params[key]:
                 raise RowError(
@@ -156,7 +161,8 @@ class BatchForm:
                 )
         body = {**line, "model": model}
         for key, value in self.params.items():
-            body.setdefault(key, value)
+            if key != _FOR_STREAMS or body.get("stream"):
+                body.setdefault(key, value)
         return Said(body, own_model)
 
 

@@ -119,6 +119,7 @@ class RequestBuilder:
             custom_id,
             own_model,
             max_tokens=_max_tokens(body),
+            stream=body.get("stream") is True,
             images=images,
             image_bytes=image_bytes,
         )
@@ -219,8 +220,6 @@ def _sendable_params(params: Mapping[str, object]) -> dict[str, Any]:
     for key, reason in _RESERVED_PARAMS.items():
         if key in params:
             raise JobError(f"request.{key} cannot be passed through as a parameter: {reason}.")
-    if params.get("stream"):
-        raise JobError("request.stream is not built yet; leave it out.")
     sendable = {}
     for key, value in params.items():
         try:

@@ -20,7 +20,6 @@ This room never retries, never interprets a body, follows no redirect and sends 
 """
 
 from batcher.endpoint.address import Address, key_variable, parse_address
-from batcher.endpoint.arrival import BodyWatch
 from batcher.endpoint.direct_endpoint import DirectEndpoint
 from batcher.endpoint.httpx_endpoint import HttpxEndpoint
 from batcher.endpoint.key import ApiKey, Scrubber, read_key
@@ -29,7 +28,6 @@ from batcher.endpoint.opening import open_endpoint
 __all__ = [
     "Address",
     "ApiKey",
-    "BodyWatch",
     "DirectEndpoint",
     "HttpxEndpoint",
     "Scrubber",

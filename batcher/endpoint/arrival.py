@@ -7,7 +7,6 @@ unscrubbed, and nothing that arrived is thrown away: what the HTTP parser refuse
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from batcher.endpoint.faults import Ending, ending_of
@@ -15,28 +14,13 @@ from batcher.endpoint.payload import MOST_BYTES, decode, decode_cut, salvage
 from batcher.records import Fault, FaultKind, Progress, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from batcher.endpoint.faults import Traffic
     from batcher.endpoint.key import Scrubber
     from batcher.endpoint.trust import Distrust
 
 MOST_MESSAGE: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class BodyWatch:
-    """Who wants to know of a body while it arrives.
-
-    Attributes:
-        on_piece: called in the event loop with each piece as it is on the wire: content-encoding not undone, the key
-            not scrubbed. For what must be known early; what is kept comes out of the `Reply`. Must not block.
-        idle_s: seconds between one piece and the next before the exchange is given up (READ_TIMEOUT, CUT); counted
-            from the first piece.
-    """
-
-    on_piece: Callable[[bytes], None]
-    idle_s: float
 
 
 class Arrived:

@@ -22,7 +22,7 @@ from batcher.endpoint.connection import Connection, DeadlinePassed
 from batcher.endpoint.deadlines import Deadlines
 from batcher.endpoint.faults import EXPECTED, IDLE_BODY, deadline_ending
 from batcher.endpoint.key import Scrubber
-from batcher.endpoint.outgoing import request_headers, request_start
+from batcher.endpoint.outgoing import STREAM, request_headers, request_start
 from batcher.endpoint.sockets import CONNECT_TIMEOUT_S, IDLE_FOR_S, dial
 from batcher.endpoint.tls_connection import TlsConnection
 from batcher.endpoint.trust import Distrust, trust_context
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.endpoint.address import Address
-    from batcher.endpoint.arrival import BodyWatch
     from batcher.endpoint.faults import Ending
     from batcher.endpoint.key import ApiKey
+    from batcher.ports import BodyWatch
     from batcher.records import Reply, Request
 
 
@@ -88,6 +88,7 @@ class DirectEndpoint:
         self._is_tls = address.scheme == "https"
         self._context = trust_context(ca_file, tls=self._is_tls)
         self._start = request_start(url, request_headers(url, key, headers or {}))
+        self._stream_start = request_start(url, request_headers(url, key, headers or {}, STREAM))
         self._arrivals = Arrivals(Scrubber(key), Distrust(address, direct=True))
         self._wall = wall
         self._idle: list[Connection] = []
@@ -153,7 +154,8 @@ class DirectEndpoint:
         assert deadlines is not None
         body = request.body
         observe = None if watch is None else _watching(watch, connection, deadlines, deadline)
-        message = b"%b%d\r\n\r\n%b" % (self._start, len(body), body)
+        start = self._start if watch is None else self._stream_start
+        message = b"%b%d\r\n\r\n%b" % (start, len(body), body)
         waiter = connection.send(message, deadline=deadline, observe=observe)
         deadlines.add(connection)
         try:

@@ -21,7 +21,7 @@ import httpx
 from batcher.endpoint.arrival import Arrivals, Arrived
 from batcher.endpoint.faults import EXPECTED, IDLE_BODY, deadline_ending
 from batcher.endpoint.key import Scrubber
-from batcher.endpoint.outgoing import request_headers
+from batcher.endpoint.outgoing import STREAM, request_headers
 from batcher.endpoint.payload import head_end, unchunk
 from batcher.endpoint.proxies import proxy_for
 from batcher.endpoint.sockets import CONNECT_TIMEOUT_S, IDLE_FOR_S, WRITE_TIMEOUT_S, socket_options
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batcher.endpoint.address import Address
-    from batcher.endpoint.arrival import BodyWatch
     from batcher.endpoint.faults import Ending
     from batcher.endpoint.key import ApiKey
+    from batcher.ports import BodyWatch
     from batcher.records import Reply, Request
 
 _CLOSING_S: Final = 1.0
@@ -89,6 +89,7 @@ class HttpxEndpoint:
         self._url = httpx.URL(address.chat_url)
         self._scrubber = Scrubber(key)
         self._headers = request_headers(self._url, key, headers or {})
+        self._stream_headers = request_headers(self._url, key, headers or {}, STREAM)
         self._context = trust_context(ca_file, tls=address.scheme == "https")
         self._proxy = _proxy(address, environ or {}, self._context)
         self._arrivals = Arrivals(self._scrubber, Distrust(address, direct=self._proxy is None))
@@ -142,10 +143,11 @@ class HttpxEndpoint:
     async def _perform(
         self, slot: _Slot, request: Request, arrived: Arrived, observe: Callable[[bytes], None] | None
     ) -> None:
+        headers = self._headers if observe is None else self._stream_headers
         outgoing = httpx.Request(
             "POST",
             self._url,
-            headers=[*self._headers, (b"content-length", b"%d" % len(request.body))],
+            headers=[*headers, (b"content-length", b"%d" % len(request.body))],
             stream=Body(request.body),
             extensions=slot.extensions,
         )

@@ -5,7 +5,7 @@ Checked here, once, so that no library ever has to quote a header in an error me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher import __version__
 from batcher.endpoint.payload import ACCEPTED_ENCODINGS
@@ -23,9 +23,27 @@ _OWN_HEADERS: Final = frozenset(
 )
 
 
+if TYPE_CHECKING:
+    Headers = list[tuple[bytes, bytes]]
+
+
+class Accepting(NamedTuple):
+    """What a request may be answered with.
+
+    A stream comes unpacked: packers hold its pieces back, and what comes first could not be told.
+    """
+
+    kind: str
+    encodings: str
+
+
+WHOLE: Final = Accepting("application/json", ACCEPTED_ENCODINGS)
+STREAM: Final = Accepting("text/event-stream, application/json", "identity")
+
+
 def request_headers(
-    url: httpx.URL, key: ApiKey | None, further: Mapping[str, str]
-) -> list[tuple[bytes, bytes]]:
+    url: httpx.URL, key: ApiKey | None, further: Mapping[str, str], accepting: Accepting = WHOLE
+) -> Headers:
     """The headers of every request but its length.
 
     Raises:
@@ -34,8 +52,8 @@ def request_headers(
     mine = {
         "host": url.netloc.decode("ascii"),
         "content-type": "application/json",
-        "accept": "application/json",
-        "accept-encoding": ACCEPTED_ENCODINGS,
+        "accept": accepting.kind,
+        "accept-encoding": accepting.encodings,
         "user-agent": f"batcher/{__version__}",
     }
     if key is not None:
@@ -49,7 +67,7 @@ def request_headers(
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in mine.items()]
 
 
-def request_start(url: httpx.URL, headers: list[tuple[bytes, bytes]]) -> bytes:
+def request_start(url: httpx.URL, headers: Headers) -> bytes:
     """Everything up to the number of the `content-length`, which comes last."""
     lines = [b"POST %b HTTP/1.1" % url.raw_path, *(b"%b: %b" % header for header in headers)]
     return b"\r\n".join([*lines, b"content-length: "])

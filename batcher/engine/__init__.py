@@ -2,6 +2,7 @@
 
     life        one row on its way: attempts, budgets, what the journal already knows of it
     attempt     one attempt: admitted, intended, exchanged, journalled, judged
+    first_words when a streamed answer first said something
     turnstile   the one line in which everybody waits for a slot; retries stand in front
     dispatch    long-lived workers for first attempts, a bounded number of retry tasks, stopping
     supply      the store's rows, one at a time

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batcher.chat.reading import read
 from batcher.engine.circumstances import charged
+from batcher.engine.first_words import FirstWords
 from batcher.engine.judging import SCHEMA_MISMATCH
 from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
 from batcher.policy.part import NO_USAGE, Observation
@@ -41,6 +42,7 @@ class Attempts:
         wall: seconds since the epoch, for dates that servers send.
         clock: seconds on the event loop's clock.
         timeout_s: the user's attempt timeout, or None for the rule in `attempt_timeout_s`.
+        idle_s: between two pieces of a stream.
         successes: rows answered ok by an exchange of this session so far.
         sending: told before every dispatch.
         facts: what the run knows around a row that just failed.
@@ -59,6 +61,7 @@ class Attempts:
     twins: Twins | None
     wall: Callable[[], float]
     timeout_s: float | None
+    idle_s: float
     clock: Callable[[], float]
     successes: Callable[[], int]
     sending: Callable[[], None]
@@ -104,7 +107,10 @@ class Attempts:
         self.flow.on_sent(now, request)
         self.tally.attempts += 1
         timeout = attempt_timeout_s(request.max_tokens, timeout_s=self.timeout_s)
-        return await self.endpoint.exchange(request, deadline=now + timeout)
+        if not request.stream:
+            return await self.endpoint.exchange(request, deadline=now + timeout)
+        first = FirstWords(self.wall, idle_s=self.idle_s)
+        return first.told(await self.endpoint.exchange(request, deadline=now + timeout, watch=first.watch))
 
     async def _judge(self, life: RowLife, request: Request, reply: Reply) -> Verdict:
         kept = reply.status is not None and 200 <= reply.status < 300

@@ -31,7 +31,7 @@ from batcher.engine.settle import judge
 from batcher.engine.supply import Supply
 from batcher.engine.turnstile import Abandoned, Turnstile
 from batcher.errors import StorageError
-from batcher.policy import Action, RowFacts, Stop, wait_for
+from batcher.policy import Action, RowFacts, Stop, stream_idle_s, wait_for
 from batcher.policy import Warning as RunWarning
 from batcher.records import ANSWERED, EndRecord, Outcome, Problem
 
@@ -74,6 +74,7 @@ class Engine:
         wall: Callable[[], float],
         clock: Callable[[], float] = anyio.current_time,
         timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
         terms: Terms = NO_TERMS,
         twins: Twins | None = None,
         prepare: Prepare | None = None,
@@ -106,6 +107,7 @@ class Engine:
             wall=wall,
             clock=clock,
             timeout_s=timeout_s,
+            idle_s=stream_idle_s(idle_timeout_s),
             successes=lambda: self._around.ok,
             sending=self._patience.sending,
             facts=self._facts,

@@ -38,6 +38,7 @@ IDENTITY = frozenset(
         "request.seed",
         "request.stop",
         "request.n",
+        "request.stream",  # and with it stream_options: both stand in the body
         "request.reask",
         "request.response_format",
         "request.tools",
@@ -55,12 +56,12 @@ TUNING = frozenset(
     {
         "input.limit",
         "input.allow_empty",
-        "request.stream",
         "request.dedupe",
         "request.images.root",  # a moved folder holds the same images, and they stand in each request's hash
         "endpoint.api_key_env",
         "endpoint.headers",
         "endpoint.timeout_s",
+        "endpoint.idle_timeout_s",
         "endpoint.ca_file",
         "limits.concurrency",
         "limits.requests_per_minute",

@@ -31,7 +31,6 @@ from batcher.job.problems import Problem, from_pydantic, raise_all, unknown_key
 from batcher.job.schema import response_format
 from batcher.job.spelling import API_PARAMETERS, misspelt
 from batcher.job.toml import parse_set, read_job
-from batcher.job.unbuilt import unbuilt, without_unbuilt
 
 SDK_HABITS = {
     "messages": "messages come from the rows: a messages column, or system and prompt here",
@@ -246,8 +245,7 @@ def _need_enough(draft: _Draft) -> None:
 
 def _finish(draft: _Draft, variables: Mapping[str, str], *, file: Path | None) -> Job:
     """Paths, schema, then everything else; raises all problems together."""
-    problems = [*unbuilt(draft.table), *_pass_through_problems(draft.table)]
-    draft.table = without_unbuilt(draft.table)
+    problems = _pass_through_problems(draft.table)
     typed, path_problems = _resolve_paths(draft, variables)
     problems += path_problems
     problems += _read_schema(draft)

@@ -233,6 +233,7 @@ class RequestTable(Table):
         system: Jinja2 over the row's columns, as `prompt`.
         prompt: None means that rows bring a prompt or messages column, or are OpenAI Batch lines.
         reask: how often a row is asked again whose answer does not satisfy the schema; 0 or 1.
+        stream: answers come piece by piece, and with them the time to the first token.
         response_format: as sent; a file that was named is already read.
         tool_choice: a word or a table.
     """
@@ -258,7 +259,7 @@ class RequestTable(Table):
     tool_choice: Annotated[Any, BeforeValidator(choice)] = None
     images: ImagesTable | None = None
 
-    OURS: ClassVar[frozenset[str]] = frozenset({"system", "prompt", "stream", "reask", "dedupe", "images"})
+    OURS: ClassVar[frozenset[str]] = frozenset({"system", "prompt", "reask", "dedupe", "images"})
     """Keys that batcher reads itself and never sends."""
 
     @model_validator(mode="after")
@@ -276,13 +277,27 @@ class RequestTable(Table):
             raise ValueError(f'tool_choice names "{name}"; the tools are: {", ".join(names)}')
         return self
 
+    @model_validator(mode="after")
+    def stream_options_are_for_streams(self) -> RequestTable:
+        options = self.passed_through().get("stream_options")
+        if options is not None and not self.stream:
+            raise ValueError("stream_options stands without stream = true; servers refuse that")
+        if options is not None and not isinstance(options, dict):
+            raise ValueError("stream_options must be a table")
+        return self
+
     def parameters(self) -> dict[str, object]:
         """Body keys beside `messages`, as they are sent: `model`, sampling, schema, tools and what passes
-        through.
+        through. Usage is asked of a stream, unless the user said otherwise: costs are reckoned from it.
         """
         named = {key: getattr(self, key) for key in type(self).model_fields if key not in self.OURS}
         named["tools"] = list(self.tools) if self.tools is not None else None
-        return {key: value for key, value in {**named, **self.passed_through()}.items() if value is not None}
+        named["stream"] = self.stream or None
+        further = self.passed_through()
+        if self.stream:
+            options: Any = further.get("stream_options") or {}
+            further["stream_options"] = {"include_usage": True, **options}
+        return {key: value for key, value in {**named, **further}.items() if value is not None}
 
     def passed_through(self) -> dict[str, object]:
         """Parameters that batcher does not know itself, in the order they were written."""
@@ -295,6 +310,7 @@ class EndpointTable(Table):
     Attributes:
         api_key_env: name of the variable that holds the key; "" means no key; None means not said.
         timeout_s: seconds for one attempt, None for the built-in rule.
+        idle_timeout_s: seconds between two pieces of a stream, None for the built-in 120.
         ca_file: absolute path of a PEM file with the certificate authorities to trust.
     """
 
@@ -302,6 +318,7 @@ class EndpointTable(Table):
     api_key_env: Annotated[StrictStr, AfterValidator(variable_name)] | None = None
     headers: Annotated[dict[str, StrictStr], AfterValidator(sendable_headers)] = Field(default_factory=dict)
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    idle_timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
     ca_file: Line | None = None
 
 

@@ -27,7 +27,7 @@ because servers send dates), durations are seconds.
 """
 
 from batcher.policy.admit import FlowState, admit
-from batcher.policy.backoff import attempt_timeout_s, wait_for
+from batcher.policy.backoff import attempt_timeout_s, stream_idle_s, wait_for
 from batcher.policy.budgets import RowBudget, RowFacts, RowLimits
 from batcher.policy.classify import Context, classify
 from batcher.policy.events import FlowEvent
@@ -65,6 +65,7 @@ __all__ = [
     "Watch",
     "admit",
     "attempt_timeout_s",
+    "stream_idle_s",
     "classify",
     "most_in_flight",
     "refusal_at_start",

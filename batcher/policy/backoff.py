@@ -18,6 +18,7 @@ from batcher.policy.constants import (
     HINT_JITTER_MOST_S,
     HINT_JITTER_SHARE,
     HINT_JITTER_START_S,
+    STREAM_IDLE_S,
 )
 from batcher.policy.verdict import Charge
 
@@ -53,3 +54,8 @@ def attempt_timeout_s(max_tokens: int | None, *, timeout_s: float | None = None)
     if timeout_s is not None:
         return timeout_s
     return max(ATTEMPT_LEAST_S, ATTEMPT_BASE_S + (max_tokens or 0) / ATTEMPT_TOKENS_PER_S)
+
+
+def stream_idle_s(idle_timeout_s: float | None) -> float:
+    """Seconds between two pieces of a stream: the user's, else 120."""
+    return STREAM_IDLE_S if idle_timeout_s is None else idle_timeout_s

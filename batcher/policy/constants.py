@@ -83,6 +83,8 @@ least 4 of the last 32 or so results were refusals and most of them were. Single
 ATTEMPT_LEAST_S: Final = 600.0
 ATTEMPT_BASE_S: Final = 60.0
 ATTEMPT_TOKENS_PER_S: Final = 10.0
+STREAM_IDLE_S: Final = 120.0
+"""Rules: between two pieces of a stream, counted after the first."""
 """The slowest rate of completion tokens that is still waited for."""
 
 # --- window (rules, section 2) ----------------------------------------------------------------------------

@@ -11,8 +11,6 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-import orjson
-
 from batcher.simulator import lines
 from batcher.simulator.plan import Delivery, Drip, End, Mode, Repeat
 from batcher.simulator.replies import error_body
@@ -26,7 +24,7 @@ BLOCK = b" " * 65_536
 
 
 def _body(occasion: Occasion) -> bytes:
-    return orjson.dumps(occasion.completion().content)
+    return occasion.body()
 
 
 def _nothing(_: Occasion, *, end: End) -> Delivery:
@@ -84,7 +82,7 @@ def _half_json(occasion: Occasion) -> Delivery:
 def _bad_utf8(occasion: Occasion) -> Delivery:
     body = _body(occasion)
     # inside a string that every reply has
-    return occasion.reply(200, body.replace(b'"chat.completion"', b'"chat.\xff\xfe completion"', 1))
+    return occasion.reply(200, body.replace(b'"chat.completion', b'"chat.\xff\xfe completion', 1))
 
 
 def _fixed(occasion: Occasion, *, body: bytes, content_type: str = "application/json") -> Delivery:

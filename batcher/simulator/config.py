@@ -26,6 +26,7 @@ class SimulatorConfig:
         port: 0 for any free one.
         latency: of generated answers, see `latency`; from the moment service begins.
         refusal_latency: of replies that generate nothing.
+        chunk_latency: between two chunks of a stream; drawn once for a stream.
         faults: mode -> share of contents, 0 to 1, at most 1 together.
         faulty_attempts: transient modes of `faults` hit the first so many attempts of a content.
         faults_by_substring: text -> mode; every request whose body contains the text (as UTF-8) gets the
@@ -61,6 +62,7 @@ class SimulatorConfig:
     port: int = 0
     latency: str = "fixed:0.02"
     refusal_latency: str = "fixed:0"
+    chunk_latency: str = "fixed:0"
     faults: Mapping[str, float] = field(default_factory=dict)
     faulty_attempts: int = 1
     faults_by_substring: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +97,7 @@ class SimulatorConfig:
         _check_types(self)
         parse_latency(self.latency)
         parse_latency(self.refusal_latency)
+        parse_latency(self.chunk_latency)
         if self.answer_words is not None:
             parse_latency(self.answer_words)
         _check_faults(self)

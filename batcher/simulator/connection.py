@@ -11,13 +11,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from batcher.simulator.plan import REASONS, Drip, End, Repeat
+from batcher.simulator.plan import REASONS, Drip, End, Paced, Repeat
 from batcher.simulator.script import EARLY_BYTES
 from batcher.simulator.service import CHAT
 from batcher.simulator.wire import MOST_HEAD_BYTES, NotHttpError, parse_head, take_chunked
 
 if TYPE_CHECKING:
-    from batcher.simulator.plan import Delivery
+    from batcher.simulator.plan import Delivery, Step
     from batcher.simulator.service import Exchange, Service
     from batcher.simulator.wire import Head
 
@@ -184,23 +184,32 @@ class Connection(asyncio.Protocol):
     async def _perform_steps(self, exchange: Exchange, delivery: Delivery) -> None:
         await self._drain()
         for step in delivery.steps:
-            match step:
-                case bytes():
-                    self._write(step)
-                    await self._drain()
-                case Drip(content, every_s):
-                    for value in content:
-                        self._write(bytes((value,)))
-                        await self._drain()
-                        await asyncio.sleep(every_s)
-                case Repeat(block, times):
-                    for _ in range(times):
-                        self._write(block)
-                        await self._drain()
+            await self._perform_step(step)
         if delivery.end is End.HANG:
             await asyncio.sleep(self._service.config.hold_s)
         self._task = None
         self._finish(exchange, delivery)
+
+    async def _perform_step(self, step: Step) -> None:
+        match step:
+            case bytes():
+                await self._send(step)
+            case Drip(content, every_s):
+                for value in content:
+                    await self._send(bytes((value,)))
+                    await asyncio.sleep(every_s)
+            case Paced(pieces, every_s):
+                for piece in pieces:
+                    await self._send(piece)
+                    if every_s:
+                        await asyncio.sleep(every_s)
+            case Repeat(block, times):
+                for _ in range(times):
+                    await self._send(block)
+
+    async def _send(self, data: bytes) -> None:
+        self._write(data)
+        await self._drain()
 
     def _write(self, data: bytes) -> None:
         self._transport.write(data)

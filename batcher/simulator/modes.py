@@ -9,7 +9,11 @@ from batcher.simulator.failures import FAILURES
 from batcher.simulator.misfits import MISFITS
 from batcher.simulator.oddities import ODDITIES
 from batcher.simulator.refusals import REFUSALS
+from batcher.simulator.streams import STREAMS
 from batcher.simulator.throttles import THROTTLES
 
-MODES = {mode.name: mode for mode in (*ODDITIES, *MISFITS, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)}
+MODES = {
+    mode.name: mode
+    for mode in (*ODDITIES, *MISFITS, *STREAMS, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)
+}
 """Name -> mode. "ok" is the good answer."""

@@ -61,7 +61,15 @@ class Repeat:
     times: int
 
 
-Step = bytes | Drip | Repeat
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """Pieces sent one by one, `every_s` seconds apart; 0: as fast as they are taken."""
+
+    pieces: tuple[bytes, ...]
+    every_s: float
+
+
+Step = bytes | Drip | Repeat | Paced
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,35 @@ class Occasion:
             self._bill(self.composed)
         return self.composed
 
+    @property
+    def is_streamed(self) -> bool:
+        return is_streamed(self.call.fields)
+
+    def events(self, *, usage_always: bool = False) -> list[bytes]:
+        """The answer as events, the one that says that it is done not among them."""
+        asked = wants_usage(self.call.fields)
+        return events_of(self.completion().content, with_usage=asked, usage_always=usage_always)
+
+    def body(self) -> bytes:
+        """The answer in the form that was asked for, all at once."""
+        if self.is_streamed:
+            return b"".join([*self.events(), DONE])
+        return orjson.dumps(self.completion().content)
+
+    def stream(
+        self, pieces: Sequence[bytes], *, headers: str = "", end: End = End.KEEP, whole: bool = True
+    ) -> Delivery:
+        """Pieces of a body that came one by one, at this content's pace, in chunked framing; `whole`: with its end."""
+        framing = "transfer-encoding: chunked\r\n"
+        head = self.head(200, framing, headers=headers, content_type="text/event-stream")
+        framed = tuple(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        call = self.call
+        gap_s = parse_latency(self.config.chunk_latency).sample(
+            draw(call.digest, call.attempt, self.config.seed + 1)
+        )
+        last = (b"0\r\n\r\n",) if whole else ()
+        return Delivery((head, Paced(framed, gap_s), *last), 200, end, whole)
+
     def _bill(self, answer: Completion) -> None:
         """What the configuration wants usage to say beside the counts."""
         usage, share = answer.content["usage"], self.config.cached_share
@@ -178,11 +215,15 @@ class Occasion:
         framing: str,
         *,
         headers: str = "",
-        content_type: str = "application/json",
+        content_type: str | None = None,
         version: str = "1.1",
     ) -> bytes:
-        """A status line and headers. `framing` and `headers` are whole header lines, each ending in CRLF."""
+        """A status line and headers. `framing` and `headers` are whole header lines, each ending in CRLF; without
+        `content_type` it is that of the answer.
+        """
         call = self.call
+        if content_type is None:
+            content_type = "text/event-stream" if self.is_streamed else "application/json"
         return (
             f"HTTP/{version} {status} {REASONS.get(status, 'Unknown')}\r\n"
             f"date: {http_date(int(call.now))}\r\n"
@@ -209,6 +250,8 @@ class Occasion:
     def answer(self, *, headers: str = "") -> Delivery:
         if self.config.gateway_price is not None and self.config.gateway_header:
             headers += f"x-litellm-response-cost: {self._gateway_usd(self.completion())}\r\n"
+        if self.is_streamed:
+            return self.stream([*self.events(), DONE], headers=headers)
         return self.reply(200, orjson.dumps(self.completion().content), headers=headers)
 
 

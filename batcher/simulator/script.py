@@ -2,7 +2,7 @@
 
 Rules, in this order, the first that applies:
 1. what no server would serve is rejected: a wrong key, a body that is not a chat-completions request,
-   an image that is none, streaming;
+   an image that is none, options of a stream without a stream;
 2. `fail_after`: enough answers have been generated;
 3. the rate limits (asked by the server, answered with `limited`);
 4. `faults_by_substring`;
@@ -176,8 +176,9 @@ class Script:
             return 400, error_body(
                 "Missing required parameter: 'messages'.", _INVALID, "missing_required_parameter"
             )
-        if found.get("stream"):
-            return 400, error_body("The simulator does not stream yet.", _INVALID, "unsupported_value")
+        if found.get("stream_options") is not None and not found.get("stream"):
+            text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+            return 400, error_body(text, _INVALID)
         if (image := refusal(found, call.body)) is not None:
             return 400, error_body(image.message, _INVALID, image.code)
         if config.models and found["model"] not in config.models:

@@ -149,6 +149,7 @@ async def _at_work(  # noqa: PLR0917 - the parts of one session
         wall=time.time,
         clock=asyncio.get_running_loop().time,
         timeout_s=job.endpoint.timeout_s,
+        idle_timeout_s=job.endpoint.idle_timeout_s,
         terms=session.settle.terms,
         twins=twins_of(session),
         prepare=off_the_loop(builder) if builder.raw_columns else None,

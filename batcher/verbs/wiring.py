@@ -122,6 +122,7 @@ def output_schema(job: Job, shape: InputShape) -> OutputSchema:
         custom_id=id_column is not None,
         id_column=id_column,
         tags=dict(job.tags),
+        streaming=job.request.stream,
         tool_calls=is_batch or job.request.tools is not None,
         choices=is_batch or (job.request.n or 1) > 1,
         logprobs=is_batch or job.request.passed_through().get("logprobs") is True,

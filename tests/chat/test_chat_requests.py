@@ -222,6 +222,19 @@ def test_the_host_of_a_batch_line_is_ignored(url: str | None) -> None:
     assert b"evil" not in request(BATCH, body=dict(GOOD_BODY), url=url).body
 
 
+def test_a_batch_line_streams_where_the_job_does_unless_it_says_otherwise() -> None:
+    options = {"include_usage": True}
+    spec = with_(BATCH, params={"stream": True, "stream_options": options})
+    for line, body in (
+        (GOOD_BODY, {"stream": True, "stream_options": options}),
+        ({**GOOD_BODY, "stream": True}, {"stream": True, "stream_options": options}),
+        ({**GOOD_BODY, "stream": False}, {"stream": False}),
+    ):
+        made = request(spec, body=dict(line))
+        assert orjson.loads(made.body) == {**GOOD_BODY, **body}
+        assert made.stream is body["stream"]
+
+
 def test_a_null_parameter_of_a_batch_body_stays() -> None:
     spec = with_(BATCH, params={"temperature": 0})
     assert sent(spec, body={**GOOD_BODY, "temperature": None})["temperature"] is None
@@ -322,7 +335,6 @@ def test_a_prompt_over_batch_lines_is_refused() -> None:
         {"stop": "\ud800"},
         {"model": "x"},
         {"messages": []},
-        {"stream": True},
     ],
 )
 def test_a_parameter_that_cannot_be_sent_is_refused_by_its_key(params: dict[str, object]) -> None:

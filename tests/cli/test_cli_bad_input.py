@@ -415,7 +415,7 @@ def test_messages_in_parquet_are_messages(place: Place) -> None:
         (["--max-cost", "nan"], ["--max-cost", "finite"]),
         (["--max-cost", "5", "--set", "prices.m={input=1, output=1}"], ["max_completion_tokens"]),
         (["--tpm", "0"], ["--tpm", "more than 0"]),
-        (["--set", "request.stream=true"], ["stream"]),
+        (["--set", "request.stream=1"], ["stream"]),
         (["--base-url", "api.example.com/v1"], ["https://"]),
         (["--base-url", "https://user:pass@example.com/v1"], ["base_url"]),
         (["--base-url", "https://example.com/v1?api_key=abc"], ["base_url"]),

@@ -31,10 +31,11 @@ from carriers import carrier as carrier  # noqa: PLC0414 - a fixture
 from carriers import certificate as certificate  # noqa: PLC0414 - a fixture
 from wireserver import Peer, WireServer
 
-from batcher.endpoint import BodyWatch, DirectEndpoint, HttpxEndpoint, open_endpoint, parse_address
+from batcher.endpoint import DirectEndpoint, HttpxEndpoint, open_endpoint, parse_address
 from batcher.endpoint.deadlines import Deadlines
 from batcher.endpoint.reader import ReaderBug
 from batcher.endpoint.sockets import Place, connect_first, dial, in_turn
+from batcher.ports import BodyWatch
 from batcher.records import FaultKind, Progress
 
 if TYPE_CHECKING:

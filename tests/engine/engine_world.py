@@ -41,6 +41,7 @@ from batcher.records import (
 
 if TYPE_CHECKING:
     from batcher.engine.twins import Twins
+    from batcher.ports import BodyWatch
 
 Result = TypeVar("Result")
 
@@ -123,7 +124,7 @@ class ScriptedEndpoint:
         self._attempts: Counter[int] = Counter()
         self._in_flight = 0
 
-    async def exchange(self, request: Request, *, deadline: float) -> Reply:
+    async def exchange(self, request: Request, *, deadline: float, watch: BodyWatch | None = None) -> Reply:
         row, now = request.row_index, anyio.current_time()
         self._attempts[row] += 1
         self._in_flight += 1
@@ -141,6 +142,8 @@ class ScriptedEndpoint:
         finally:
             self._in_flight -= 1
         self._log.append(("reply", row))
+        if watch is not None and step.body:
+            watch.on_piece(step.body)
         fault = None if step.fault is None else Fault(step.fault, step.fault.value)
         return Reply(
             status=step.status,

@@ -497,20 +497,36 @@ def test_a_schema_that_cannot_be_one_is_told_with_its_file(
     assert f"{path} [request] response_format: " in refusal(path)
 
 
-# --- what is not built yet
+# --- streams, images, asking again
 
 
-UNBUILT_LINES = [
-    ("request", "stream = true"),
-    ("request", "stream_options = {include_usage = true}"),
-]
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        ("stream = true", {"include_usage": True}),
+        ("stream = true\nstream_options = {include_usage = false}", {"include_usage": False}),
+        ("stream = true\nstream_options = {x = 1}", {"include_usage": True, "x": 1}),
+    ],
+)
+def test_a_stream_is_asked_for_its_usage_unless_the_user_says_otherwise(
+    tmp_path: Path, lines: str, options: dict[str, object]
+) -> None:
+    parameters = load_job(with_key(tmp_path, lines)).request.parameters()
+    assert parameters["stream"] is True
+    assert parameters["stream_options"] == options
 
 
-@pytest.mark.parametrize(("table", "line"), UNBUILT_LINES)
-def test_what_is_not_built_is_refused_with_one_line(tmp_path: Path, table: str, line: str) -> None:
-    said = refusal(with_key(tmp_path, line, table))
-    assert "is not built yet" in said or "are not built yet" in said
-    assert "\n" not in said
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("stream_options = {include_usage = true}", "stands without stream = true"),
+        ("stream = true\nstream_options = 1", "stream_options must be a table"),
+    ],
+)
+def test_options_of_a_stream_that_servers_would_refuse_are_told(
+    tmp_path: Path, lines: str, said: str
+) -> None:
+    assert said in refusal(with_key(tmp_path, lines))
 
 
 @pytest.mark.parametrize(

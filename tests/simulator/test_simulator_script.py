@@ -103,7 +103,7 @@ def test_paid_modes_plan_usage_and_unpaid_ones_do_not() -> None:
         (b"[]", 400),
         (b'{"messages":[{"role":"user","content":"x"}]}', 400),
         (b'{"model":"gpt-4o"}', 400),
-        (chat(stream=True), 400),
+        (chat(stream_options={"include_usage": True}), 400),
     ],
 )
 def test_unusable_requests_are_rejected_unpaid(body: bytes, status: int) -> None:
