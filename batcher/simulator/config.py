@@ -97,9 +97,9 @@ class SimulatorConfig:
         _check_types(self)
         parse_latency(self.latency)
         parse_latency(self.refusal_latency)
-        parse_latency(self.chunk_latency)
         if self.answer_words is not None:
             parse_latency(self.answer_words)
+        parse_latency(self.chunk_latency)
         _check_faults(self)
         _check_bounds(self)
         if unknown := set(self.limit_hints) - set(HINTS):

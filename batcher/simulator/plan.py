@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from batcher.simulator.answers import Manner, compose_completion
+from batcher.simulator.dice import draw
+from batcher.simulator.latency import parse_latency
+from batcher.simulator.streaming import DONE, events_of, is_streamed, wants_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from batcher.simulator.answers import Completion
     from batcher.simulator.config import SimulatorConfig
