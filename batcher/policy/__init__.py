@@ -12,7 +12,7 @@
     window, auto_window, blocks, burst    how many at once: a number, or found
     canary, gate                          one alone at first; closed by throttling
     pace, bucket, estimate, told_limits   requests and tokens per minute that are known
-    found_pace                            the pace that is found by being refused
+    found_pace, vain_cuts, excess         the pace that is found by being refused
     breaker, retry_bucket, recent         the endpoint is down: probes only
     suspects   whose fault a fault is: the row's or the endpoint's
     spend, deadline                       what the user allows

@@ -55,7 +55,14 @@ def complete(settings: FlowSettings, *, rng: random.Random, now: float, spent_us
     suspects = Suspects()
     window = _window(settings, now, log, suspects)
     found = FoundPace(log=log)
-    gate = Gate(window=lambda: window.limit, rng=rng, pace=lambda: found.per_s, blind=False, log=log)
+    gate = Gate(
+        window=lambda: window.limit,
+        rng=rng,
+        pace=lambda: found.per_s,
+        blind=False,
+        borne=lambda: found.borne,
+        log=log,
+    )
     found.shut_s = gate.shut_s
     breaker = Breaker(
         bucket=RetryBucket(lambda: window.limit),

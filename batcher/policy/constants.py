@@ -78,6 +78,11 @@ GATE_BLIND_OF_LAST: Final = 32
 """Chosen: refusals without a hint close the gate for 0.25 s, doubled until something succeeds, once at
 least 4 of the last 32 or so results were refusals and most of them were. Single refusals between successes
 (one busy backend of many) close nothing. The pace controller takes this over when it knows the rate."""
+GATE_LONE_SHARE: Final = 0.35
+GATE_LONE_TIMES: Final = 2.0
+GATE_LONE_LEAST: Final = 5
+"""Chosen: beside a found pace, hints close the gate when more is refused than a third of what is sent, or than twice
+the share that is refused at any rate; and while fewer than 5 results are known."""
 
 # --- attempts (rules, section 2) --------------------------------------------------------------------------
 ATTEMPT_LEAST_S: Final = 600.0
@@ -138,6 +143,15 @@ ESTIMATE_RATIO_LEAST: Final = 0.1
 ESTIMATE_RATIO_MOST: Final = 10.0
 COMPLETION_GUESS: Final = 256
 """Chosen: completion tokens of a request without a token maximum, until the first usage is known."""
+EXCESS_MOST: Final = 5.0
+EXCESS_CREDIT: Final = 2.0
+"""Chosen: 5 refusals beyond the share borne are too many. By chance alone 2, 5 and 10 % refused, each measured rightly,
+come to that once in 670,000, 71,000 and 29,000 requests (2 million drawn); a flood does after 6 refusals."""
+FOUND_START_SHARE: Final = 0.1
+FOUND_START_S: Final = 5.0
+FOUND_START_LEAST: Final = 300
+"""Chosen: before the first cut a tenth refused is borne for 5 s and 300 requests, so that single refusals do not end
+the slow start."""
 FOUND_CUT: Final = 0.92
 FOUND_CUT_AGAIN: Final = 0.96
 FOUND_AGAIN_S: Final = 2.0
@@ -155,11 +169,35 @@ FOUND_RAISES: Final = (0.01, 0.02, 0.04, 0.08)
 """The raises of the first seconds after the hold; the last one is repeated."""
 FOUND_LOOK_BACK_S: Final = 1.0
 FOUND_FIRST_LOOK_BACK_S: Final = 0.25
-"""Chosen: before the first cut the window doubles, so only the last quarter second tells the rate."""
+FOUND_FIRST_MOST_S: Final = 4.0
+FOUND_FIRST_LEAST: Final = 10
+FOUND_LATENCY_MEMORY: Final = 8
+"""Chosen: before the first cut the window doubles, once per answer's time, so only the last one tells the rate: the
+running mean of the answers' latency, between 0.25 s and 4 s, and longer while fewer than 10 were let through."""
+FOUND_RAMP: Final = 0.5
+"""Chosen: raise per second after the first cut and after cuts were given back. Slow start is over too soon when a
+shallow bucket refused a lump of it."""
 FOUND_CELL_S: Final = 0.05
 FOUND_LEAST_PER_S: Final = 0.1
 """Chosen: when everything is refused, one request every 10 s still asks."""
 FOUND_USED_SHARE: Final = 0.8
+FOUND_TOLD_PER_S: Final = 2.0
+"""The share of the pace that must be used for a raise; chosen: a second tells nothing of a pace below 2 a second, which
+is raised once in 2 requests instead."""
+VAIN_CUTS: Final = 3
+VAIN_PACE: Final = 0.75
+VAIN_REFUSALS: Final = 3
+VAIN_SHARE_MOST: Final = 0.3
+VAIN_EVIDENCE: Final = 20
+VAIN_OPEN_SHARE: Final = 0.99
+VAIN_SERIES_S: Final = 60.0
+"""Chosen: cuts were in vain after 3 that were measured, to 3/4 of the pace, 3 refusals, and at most 30 % refused. At
+limits on the rate, of any depth, none ever were: there a cut to less than was let through ends the refusals."""
+BORNE_S: Final = 60.0
+BORNE_LEAST: Final = 0.005
+BORNE_TIMES: Final = 1.5
+BORNE_MARGIN: Final = 0.01
+"""Chosen: the share refused at any rate is borne for 60 s; half as much again, and 1 %, is not too much yet."""
 
 # --- retry bucket and breaker (rules, section 2) ----------------------------------------------------------
 RETRIES_LEAST: Final = 50

@@ -2,6 +2,9 @@
 
 - A refusal with a hint (Retry-After and its kin) closes it for that long, with upward jitter; the latest
 opening time counts.
+- Where the pace is found from refusals (`FoundPace`), single ones (`excess`: not beyond a third of what is sent)
+close nothing: the row waits as long as it was told, the pace answers, and what was sent beside it is answered.
+Closing for each of them, 2 % refused with a Retry-After of 5 s left a hundredth of the throughput.
 - A hint over 10 minutes, or a daily limit, parks the run: the same gate, under its own name, with
 `parked_until` to announce.
 - A refusal without a hint closes nothing while others succeed: the row backs off alone. When refusals
@@ -10,7 +13,7 @@ outnumber successes
 - On opening, for as long as it was shut and at most a second, at most window/8 requests per 100 ms go
 out, or what the known pace allows, if that is more: a server that says 20 ms does not cost a second.
 
-Where the pace is found from refusals (`FoundPace`), it answers those without a hint, and `blind` is off.
+Where the pace is found, it answers those without a hint, too: `blind` is off.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import math
 from typing import TYPE_CHECKING
 
 from batcher.policy import constants as c
+from batcher.policy.excess import Excess
 from batcher.policy.part import Part, Wait
 from batcher.policy.verdict import KEEP, Action, Charge
 
@@ -43,7 +47,9 @@ class Gate(Part):
     Args:
         window: the present window; scales the ramp.
         pace: the known requests a second, or None.
-        blind: whether refusals without a hint close it, when they outnumber successes.
+        blind: whether it is alone with refusals: all with a hint close it, and those without when they outnumber
+            successes.
+        borne: the share that is refused at any rate.
     """
 
     def __init__(
@@ -53,11 +59,14 @@ class Gate(Part):
         rng: random.Random,
         pace: Callable[[], float | None] = lambda: None,
         blind: bool = True,
+        borne: Callable[[], float] = lambda: 0.0,
         log: EventLog | None = None,
     ) -> None:
         self._window = window
         self._pace = pace
         self._blind = blind
+        self._borne = borne
+        self._excess = Excess(c.GATE_LONE_SHARE)
         self._log = log
         self._rng = rng
         self._per_step = 1
@@ -87,6 +96,7 @@ class Gate(Part):
         return Wait(self._opens_at + (step + 1) * c.RAMP_STEP_S, _RAMP)
 
     def commit(self, request: Request, now: float) -> None:  # noqa: ARG002
+        self._excess.sent()
         if now < self._clear_at:
             self._released += 1
 
@@ -98,15 +108,22 @@ class Gate(Part):
         if Charge.T not in verdict.charges:
             return
         self._refused += 1
+        self._excess.refused()
         reason = verdict.rule.replace("_", " ")
         if verdict.action is Action.PARK:
             self._parked_until = max(self._parked_until, now + (verdict.wait_s or c.PARK_UNKNOWN_S))
             self._close(self._parked_until, now, _PARKED)
-        elif verdict.wait_s is not None:
+        elif verdict.wait_s is not None and not self._is_lone():
             self._close(now + verdict.wait_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), now, reason)
         elif self._blind and now >= self._opens_at and self._mostly_refused():
             self._close(now + self._blind_s * (1 + self._rng.uniform(0.0, c.HINT_JITTER_SHARE)), now, reason)
             self._blind_s = min(2 * self._blind_s, c.GATE_BLIND_MOST_S)
+
+    def _is_lone(self) -> bool:
+        if self._blind or self._refused + self._succeeded < c.GATE_LONE_LEAST:
+            return False
+        self._excess.borne = max(c.GATE_LONE_SHARE, c.GATE_LONE_TIMES * self._borne())
+        return not self._excess.is_too_much
 
     def holding(self, now: float) -> str | None:
         if now < self._opens_at:

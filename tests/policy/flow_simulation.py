@@ -239,6 +239,25 @@ class TokenBucketServer:
 
 
 @dataclass
+class BusyBackend:
+    """In front of another server: refuses this share at random, at any rate, with that hint in seconds."""
+
+    server: Server
+    share: float
+    hint_s: float | None = None
+    seed: int = 9
+    refusal_s: float = 0.02
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+
+    def __call__(self, request: Request, now: float) -> Served:
+        if self._rng.random() < self.share:
+            return Served(now + self.refusal_s, replace(REFUSED, wait_s=self.hint_s))
+        return self.server(request, now)
+
+
+@dataclass
 class QueueingServer:
     """`capacity` requests at once, `service_s` each; the others wait in line and are never refused."""
 

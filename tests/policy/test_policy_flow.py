@@ -312,12 +312,15 @@ def test_completions_asked_for_are_counted(body: bytes, asked: int) -> None:
     assert completions_asked(body) == asked
 
 
-def test_nothing_is_paced_before_the_first_refusal() -> None:
+def test_nothing_is_paced_before_a_flood_of_refusals() -> None:
     state, now, row = grown(64)
-    assert state.state(now)["pace"] == {"requests_per_minute": None}
+    assert state.state(now)["pace"] == {"requests_per_minute": None, "refused_at_any_rate": 0.0}
     rows = fill(state, row, now)
     assert len(rows) == 64
     answer(state, rows[0], REFUSED, now, now + 0.1)
+    assert state.state(now)["pace"] == {"requests_per_minute": None, "refused_at_any_rate": 0.0}
+    for row in rows[1:8]:
+        answer(state, row, REFUSED, now, now + 0.1)
     pace = state.state(now)["pace"]
     assert isinstance(pace, dict)
     assert pace["requests_per_minute"] > 0
