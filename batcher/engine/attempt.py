@@ -15,8 +15,8 @@ from batcher.engine.first_words import FirstWords
 from batcher.engine.judging import SCHEMA_MISMATCH
 from batcher.policy import Action, Charge, Context, Paid, attempt_timeout_s, classify
 from batcher.policy.part import NO_USAGE, Observation
-from batcher.records import IntentRecord, Outcome, VoidRecord
 from batcher.policy.verdict import KEEP
+from batcher.records import IntentRecord, Outcome, VoidRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,8 @@ class Attempts:
     """Makes attempts for all rows of one engine.
 
     Attributes:
-        wall: seconds since the epoch, for dates that servers send.
         clock: seconds on the event loop's clock.
+        wall: seconds since the epoch, for dates that servers send.
         timeout_s: the user's attempt timeout, or None for the rule in `attempt_timeout_s`.
         idle_s: between two pieces of a stream.
         successes: rows answered ok by an exchange of this session so far.
@@ -59,10 +59,10 @@ class Attempts:
     limits: RowLimits
     terms: Terms
     twins: Twins | None
+    clock: Callable[[], float]
     wall: Callable[[], float]
     timeout_s: float | None
     idle_s: float
-    clock: Callable[[], float]
     successes: Callable[[], int]
     sending: Callable[[], None]
     facts: Callable[[RowLife], RowFacts]

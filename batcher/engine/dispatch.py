@@ -104,8 +104,8 @@ class Engine:
             limits=limits,
             terms=terms,
             twins=twins,
-            wall=wall,
             clock=clock,
+            wall=wall,
             timeout_s=timeout_s,
             idle_s=stream_idle_s(idle_timeout_s),
             successes=lambda: self._around.ok,
@@ -122,8 +122,6 @@ class Engine:
         self._unpaid_failures = UnpaidFailures()
         self._live = self._workers = 0
 
-    # --- from outside ---
-
     def _repetition(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_result(lambda verdict: verdict.action in AGAIN),
@@ -131,6 +129,8 @@ class Engine:
             wait=self._backoff,
             sleep=self._pause,
         )
+
+    # --- from outside ---
 
     async def run(self) -> None:
         """Return when every row of the store is done.
@@ -246,7 +246,9 @@ class Engine:
 
     async def _again(self, life: RowLife) -> Verdict:
         if not self._flow.blames_rows:
+            self._flow.awaiting_proof += 1
             await self._proof.wait(life, self._limits)
+            self._flow.awaiting_proof -= 1
         return await self._attempts.make(life)
 
     async def _end_invalid(self, problem: Problem) -> None:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from batcher.records import Request
 
 
+PROOF = "sign of life"
+"""Nothing is under way, and what is left waits for a proof that the endpoint is alive."""
+
+
 class FlowState:
     """The flow control of one session: what is in flight, and who has a say in what follows.
 
@@ -42,6 +46,7 @@ class FlowState:
         deadline_at: when the session must end, on the caller's clock; infinity: never.
         spend: the budget's part, for attempts lost in earlier sessions; None without a budget.
         memory: what rows in hand are counted with.
+        awaiting_proof: rows that wait outside for a proof that the endpoint is alive; only told, never asked.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class FlowState:
             made.window,
         )
         self.held: Counter[str] = Counter()
+        self.awaiting_proof = 0
         # Only the parts that listen: calling the empty ones would double the cost of an attempt.
         listening = {name: [part for part in self.parts if _listens(part, name)] for name in _EVENTS}
         self.asked = [part.ask for part in listening["ask"]]
@@ -200,7 +206,7 @@ class FlowState:
             reason = part.holding(now)
             if reason is not None:
                 return reason
-        return None
+        return PROOF if self.awaiting_proof and not self.in_flight else None
 
     def state(self, now: float) -> Mapping[str, object]:
         """Everything at this time as JSON values: window, limits, pace, gate, breaker, budget, deadline.

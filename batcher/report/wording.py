@@ -45,6 +45,7 @@ HELD: Final = {
     "memory": "memory (bytes in flight)",
     "parked": "parked until {wake}",
     "endpoint down": "endpoint down, {probe}",
+    "sign of life": "endpoint silent, the last attempts wait for a sign of life",
     "rate limit": "rate limit, the endpoint asks to wait {opens}",
     "overloaded": "endpoint overloaded, it asks to wait {opens}",
     "rate limit (requests/min)": "rate limit (requests/min)",

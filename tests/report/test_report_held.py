@@ -10,6 +10,7 @@ import pytest
 from report_samples import HERE, LABELS
 
 from batcher.policy import Charge, FlowSettings, FlowState
+from batcher.policy.admit import PROOF
 from batcher.policy.found_pace import PACED
 from batcher.policy.pace import REQUESTS, TOKENS
 from batcher.policy.table import TEMPLATES
@@ -43,7 +44,7 @@ def test_every_reason_of_the_flow_control_and_of_the_board_has_words() -> None:
         for verdict in TEMPLATES.values()
         if Charge.T in verdict.charges and verdict.action is not Action.PARK
     }
-    named = {"deadline", "budget", "parked", "endpoint down", "canary", "ramp", "memory"}
+    named = {"deadline", "budget", "parked", "endpoint down", PROOF, "canary", "ramp", "memory"}
     assert set(HELD) == shutting | named | {REQUESTS, TOKENS, PACED, WINDOW, CPU, DISK, STOPPING, "dataset"}
 
 
