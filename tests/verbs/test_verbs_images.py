@@ -14,8 +14,11 @@ import pytest
 from verb_runs import batcher, carry_out, stopped
 
 from batcher.simulator import SimulatorConfig, launch
+from batcher.store.directory import run_directory
+from batcher.store.manifest import read
 from batcher.verbs.options import RunOptions
 from batcher.verbs.retry import RetryWish, retry
+from batcher.verbs.spending import of_seals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +145,19 @@ def test_a_changed_image_file_is_told_like_a_changed_input(
     assert batcher("verify", out).exit_code == 4
     (tmp_path / "album").rename(tmp_path / "elsewhere")
     assert "root is no folder" in batcher("verify", out).output
+
+
+def test_a_lost_attempt_counts_the_image_at_its_dearest_and_not_its_bytes(
+    endpoint: Simulator, rows: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.parquet"
+    endpoint.control(faults_by_substring={"row 7.": "reset", "row 107.": "reset"})
+    limits = ["limits.max_paid_attempts=1", "limits.max_cost_usd=100", "request.max_tokens=500"]
+    carry_out(endpoint, rows, out, sets=[*sets(tmp_path), *limits, "prices.m={input=1, output=1}"])
+    assert [row["row_index"] for row in rows_of(out) if row["outcome"] == "failed"] == [7, 107]
+    spent = of_seals(read(run_directory(out, None).manifest).records)
+    assert spent.lost["m"].attempts == 2
+    assert 100_000 < spent.lost["m"].prompt < 101_000
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_sent(
