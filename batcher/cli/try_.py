@@ -43,8 +43,9 @@ def try_(arguments: RunArguments, count: int, show: int) -> int:
         changes = change_lines(trial, changes_since(trial.part, trial.earlier))
     tell_done(arguments, trial.summary)
     if not arguments.quiet:
-        rows, columns = first_rows_of(trial.part, answer_columns(job), input_columns=1, rows=show)
-        print_rows(rows, columns)
+        if show:
+            rows, columns = first_rows_of(trial.part, answer_columns(job), input_columns=1, rows=show)
+            print_rows(rows, columns)
         print_lines(["", *_label_lines(trial, job), *changes, *outlook_lines(trial)])
     return trial.summary.exit_code
 

@@ -205,6 +205,6 @@ def _time(job: Job, requests: int, total: Interval, known: Known) -> tuple[Inter
             )
         )
     if not needed:
-        return None, "no limit is set and no earlier run tells; --rpm, --tpm, --from or a try do"
+        return None, "how many go at once is found on the way; --rpm, --tpm, --concurrency or --from tell"
     found, told = max(needed, key=lambda each: each[0].likely or each[0].low)
     return found, told

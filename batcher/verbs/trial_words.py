@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from batcher.report.comparison import Agreement
     from batcher.verbs.trial import Trial
 
-SHOWN_PAIRS: Final = 4
+SHOWN_PAIRS: Final = 3
 WIDEST_LABELS: Final = 2
 """Label columns whose agreement stands in the table of models."""
 
@@ -33,15 +33,17 @@ def change_lines(trial: Trial, agreements: Sequence[Agreement]) -> list[str]:
     """Like "since try 1: category 18 of 20 the same (refund -> billing 2)"; nothing for a first try."""
     if trial.earlier is None:
         return []
-    told = " · ".join(_agreement_words(each) for each in agreements if each.compared)
-    return [f"  since try {int(trial.earlier.stem)}: {told}"] if told else []
+    told = [_agreement_words(each) for each in agreements if each.compared]
+    if all(each.equal == each.compared for each in agreements):
+        told = [" · ".join(told)] if told else []
+    return [f"  since try {int(trial.earlier.stem)}: {words}" for words in told]
 
 
 def _agreement_words(agreement: Agreement) -> str:
     name = "answers" if agreement.name == "completion" else agreement.name
     said = f"{name} {agreement.equal:,} of {agreement.compared:,} the same"
     pairs = [] if name == "answers" else agreement.pairs[:SHOWN_PAIRS]
-    changed = ", ".join(f"{pair.left or 'none'} -> {pair.right or 'none'} {pair.rows:,}" for pair in pairs)
+    changed = ", ".join(f"{pair.right or 'none'} -> {pair.left or 'none'} {pair.rows:,}" for pair in pairs)
     return f"{said} ({changed})" if changed else said
 
 

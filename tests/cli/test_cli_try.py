@@ -39,6 +39,13 @@ def test_the_second_try_is_counted_and_free(place: Place) -> None:
     assert place.sent == 5
 
 
+def test_no_answers_are_shown_where_none_are_asked_for(place: Place) -> None:
+    said = place.run(place.write(LINES), "-n", "5", "--show", "0", verb="try")
+    assert said.code == 0
+    assert "thing" not in said.err
+    assert "all 30 rows, from" in said.err
+
+
 def test_quiet_shows_no_answers(place: Place) -> None:
     said = place.run(place.write(LINES), "-n", "3", "-q", verb="try")
     assert "thing" not in said.err

@@ -235,8 +235,15 @@ def test_an_edited_prompt_shows_how_many_answers_changed(endpoint: Simulator, ro
     again = batcher("try", *words, "--prompt", PROMPT, *labels)
     assert "since try 1: kind 6 of 6 the same" in again.stderr
     edited = batcher("try", *words, "--prompt", "In other words: {{ text }}", *labels)
+    directory = run_directory(rows.with_name("out.parquet"))
+    before, after = ([row["kind"] for row in rows_of(directory.try_part(number))] for number in (2, 3))
     changed = next(line for line in edited.stderr.splitlines() if "since try 2: kind" in line)
-    assert ("->" in changed) is ("6 of 6" not in changed)
+    same = sum(one == other for one, other in zip(before, after, strict=True))
+    assert f"{same} of 6 the same" in changed
+    pairs = list(zip(before, after, strict=True))
+    for one, other in (("good", "bad"), ("bad", "good")):
+        assert (f"{one} -> {other} {pairs.count((one, other))}" in changed) is ((one, other) in pairs)
+    assert same < 6
 
 
 def test_two_models_stand_side_by_side_and_each_row_is_bought_once_from_each(
