@@ -9,6 +9,7 @@ import pytest
 from bench_clients import BY_NAME
 from bench_figures import Run, cost, costs, middle, ratio, runs_in, table
 from bench_server import Delay, reply_of, serving
+from scaling import FULL, POINTS, full_spot, spots
 from speed import sizes, tasks_of
 
 
@@ -65,6 +66,18 @@ def test_everybody_has_a_turn_before_anybody_has_a_second_one() -> None:
         assert 64 <= few < many
         assert task.span_s < 60
     assert len({task.key for task in tasks}) == len(tasks)
+
+
+def test_connections_grow_at_equal_rates_and_the_fullest_point_fills_its_share_of_a_core() -> None:
+    found = spots(POINTS, rows=[10_000, 100_000], seconds=10.0)
+    rates = [spot.limit_per_s for spot in found if spot.name.startswith("connections")]
+    assert rates == pytest.approx([640.0] * 4)
+    assert all(spot.rows[0] < spot.rows[1] for spot in found)
+    assert len({spot.name for spot in found}) == len(found)
+    full = full_spot(350.0, seconds=10.0)
+    assert full.connections == FULL
+    assert full.limit_per_s * 350e-6 == pytest.approx(0.7)
+    assert full.delay.most_s / full.delay.least_s == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("text", ["-1", "150-50", "soon", ""])

@@ -95,7 +95,14 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def measure(
-    client: Client, server: Serving, *, connections: int, delay: Delay, rows: int, turn: int = 0
+    client: Client,
+    server: Serving,
+    *,
+    connections: int,
+    delay: Delay,
+    rows: int,
+    turn: int = 0,
+    point: str = "",
 ) -> Run:
     """One process from its start to its end.
 
@@ -145,6 +152,7 @@ def measure(
             peak_mib=used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10),
             load=os.getloadavg()[0],
             lag_ms=float(lag[-1]) if lag else None,
+            point=point,
         )
 
 
