@@ -144,9 +144,7 @@ def test_the_columns_are_those_of_the_store() -> None:
     told = set(
         re.findall(r"\b[a-z]+(?:_[a-zA-Z]+)*\b", " ".join(re.findall(r"^\| (`[^|]+)\|", table, re.MULTILINE)))
     )
-    declared = {
-        column.name for column in COLUMNS if column.feature not in {"streaming", "properties", "tags"}
-    }
+    declared = {column.name for column in COLUMNS if column.feature not in {"properties", "tags"}}
     assert told == declared | {"tag_NAME"}
 
 

@@ -1,6 +1,7 @@
 """The network: one exchange with the model server, bytes in, bytes out.
 
     key               the API key, in a type that does not print it, and the scrubber that removes it from text
+    split_key         a key that came in the pieces of a stream
     address           base_url parsed and normalised; which key may go there
     proxies           which proxy, if any, stands between
     opening           `open_endpoint`: the direct endpoint, or httpx's where a proxy stands between

@@ -11,6 +11,7 @@ import base64
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from batcher.endpoint.split_key import without_split_key
 from batcher.errors import AccountError
 
 if TYPE_CHECKING:
@@ -130,13 +131,15 @@ class Scrubber:
         return pairs
 
     def bytes(self, value: bytes, *, is_answer: bool = True) -> bytes:
-        """For bodies: in an answer only keys that cannot be an ordinary word are replaced, elsewhere every key."""
+        """For bodies: in an answer only keys that cannot be an ordinary word are replaced, elsewhere every key; in
+        streams also one that came in pieces.
+        """
         if is_answer and not self._is_long:
             return value
         for form in self._byte_forms:
             if form in value:
                 value = value.replace(form, MASK.encode())
-        return value
+        return without_split_key(value, self._byte_forms, mask=MASK.encode()) if self._byte_forms else value
 
     def __repr__(self) -> str:
         return "Scrubber(***)"

@@ -71,10 +71,10 @@ def nowhere(key: str, folder: Path, ended: subprocess.CompletedProcess[bytes]) -
             assert form not in content, f"{form.decode()} stands in {place}"
 
 
-def run_with(key: str, base_url: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def run_with(key: str, base_url: str, folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     command = ["run", "-i", "in.jsonl", "-o", "out.parquet", "--model", MODEL, "--prompt", PROMPT]
     command += ["--base-url", base_url, "--api-key-env", "HOUSE_KEY", "--keep-raw"]
-    command += ["--json", "--summary", "summary.json"]
+    command += ["--json", "--summary", "summary.json", *words]
     return batcher(*command, folder=folder, environ={"HOUSE_KEY": key})
 
 
@@ -88,6 +88,21 @@ def test_a_run_whose_server_repeats_the_key_in_an_answer_keeps_it_out(
     assert ended.returncode == 0
     assert server.totals()["modes"]["answer_echoes_key"] > 5
     assert any("***" in (row["completion"] or "") for row in table_of(tmp_path / "out.parquet"))
+    nowhere(key, tmp_path, ended)
+
+
+@pytest.mark.parametrize(
+    ("key", "sets"), [(LONG, ()), (AWKWARD, ("--set", "request.n=3"))], ids=["one", "several"]
+)
+def test_a_key_that_comes_in_the_pieces_of_a_stream_is_kept_out(
+    server: Simulator, tmp_path: Path, key: str, sets: tuple[str, ...]
+) -> None:
+    server.control(faults={"answer_echoes_key": 0.5})
+    write_texts(tmp_path / "in.jsonl", marked(20))
+    ended = run_with(key, server.base_url, tmp_path, "--set", "request.stream=true", *sets)
+    assert ended.returncode == 0
+    told = [row["completion"] for row in table_of(tmp_path / "out.parquet")]
+    assert any("You sent the key *** along." in text for text in told)
     nowhere(key, tmp_path, ended)
 
 
