@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.cost.estimate import Interval, Sampled, projected
-from batcher.cost.estimate_tokens import UNSURE_SHARE
+from batcher.cost.estimate_tokens import PER_IMAGE, PER_IMAGE_LOW, UNSURE_SHARE
+from batcher.policy.constants import IMAGE_WORST_TOKENS
 from batcher.records import Usage
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def reckon(job: Job, weighed: Weighed, known: Known, book: PriceBook, *, whole: 
         prompt, completion, total, usd = _by_usage(known, book, prices, requests, weight, whole=whole)
         told = known.told
     else:
-        prompt = Interval(weight * (1 - UNSURE_SHARE), weight, weight * (1 + UNSURE_SHARE))
+        prompt = _by_script(weight, weighed.pictures * scale)
         completion = _by_maximum(load, requests, scale)
         total = prompt.plus(completion)
         usd = _dollars(prompt, completion, prices) if prices is not None else None
@@ -131,6 +132,16 @@ def _prices(loads: dict[str, Load], book: PriceBook) -> tuple[_Prices | None, tu
 
 def _dollars(prompt: Interval, completion: Interval, prices: _Prices) -> Interval:
     return prompt.times(prices.input).plus(completion.times(prices.output))
+
+
+def _by_script(weight: float, pictures: float) -> Interval:
+    """Texts are off by a share; a picture weighs 85 tokens or tens of thousands, by its size and the model."""
+    text = max(0.0, weight - pictures * PER_IMAGE)
+    return Interval(
+        text * (1 - UNSURE_SHARE) + pictures * PER_IMAGE_LOW,
+        weight,
+        text * (1 + UNSURE_SHARE) + pictures * IMAGE_WORST_TOKENS,
+    )
 
 
 def _by_maximum(load: Load, requests: int, scale: float) -> Interval:

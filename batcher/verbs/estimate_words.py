@@ -23,9 +23,7 @@ def estimate_lines(found: Estimate) -> list[str]:
     if reckoned.tokens_from and weighed.to_send.requests:
         lines.append(f"    tokens from {reckoned.tokens_from}")
     if weighed.pictures:
-        lines.append(
-            f"    {weighed.pictures:,} images, counted like text until usage tells: a large one is 765 tokens"
-        )
+        lines.append(f"    {weighed.pictures:,} images: 765 tokens each, or far from it; usage will tell")
     if reckoned.unpriced:
         lines.append(
             f"    no price is known for {', '.join(reckoned.unpriced)}; [prices] in the job names one"

@@ -201,3 +201,22 @@ def test_standard_input_can_be_estimated_and_is_not_kept(endpoint: Simulator, tm
     assert said.exit_code == 0, said.stderr
     assert "2 rows · 2 to send" in said.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_widen_the_interval_and_not_the_text(endpoint: Simulator, tmp_path: Path) -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "https://pictures.example/1.png"}},
+    ]
+    row = {"messages": [{"role": "user", "content": parts}]}
+    rows = tmp_path / "in.jsonl"
+    rows.write_text(f"{json.dumps(row)}\n" * 3)
+    given = JobOptions(
+        input=str(rows), output=str(tmp_path / "o.parquet"), model="m", base_url=endpoint.base_url
+    )
+    found = estimate(load_job(None, options=given), OPTIONS)
+    assert found.weighed.pictures == 3
+    low, likely, high = around(found.reckoned.prompt)
+    assert 3 * 85 < low < 3 * 110
+    assert 3 * 765 < likely < 3 * 790
+    assert high > 3 * 50_000
