@@ -53,6 +53,7 @@ AUTH_CODES: Final = frozenset(
         "permission_denied",  # Gemini, 403
         "token_not_found_in_db",  # LiteLLM, 401
         "auth_error",  # LiteLLM, 401; with 400 from older proxies
+        "no_db_connection",  # LiteLLM without a database, 400: any key but the master key
     }
 )
 AUTH_TEXTS: Final = ("api key not valid", "incorrect api key", "invalid api key", "api key expired")

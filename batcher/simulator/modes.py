@@ -11,9 +11,10 @@ from batcher.simulator.oddities import ODDITIES
 from batcher.simulator.refusals import REFUSALS
 from batcher.simulator.streams import STREAMS
 from batcher.simulator.throttles import THROTTLES
+from batcher.simulator.witnessed import WITNESSED
 
 MODES = {
     mode.name: mode
-    for mode in (*ODDITIES, *MISFITS, *STREAMS, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES)
+    for mode in (*ODDITIES, *MISFITS, *STREAMS, *BREAKAGE, *REFUSALS, *FAILURES, *THROTTLES, *WITNESSED)
 }
 """Name -> mode. "ok" is the good answer."""

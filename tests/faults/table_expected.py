@@ -36,7 +36,8 @@ PAID_TRIES: Final = 3
 TABLE: Final = {
     # 200, `stop` or `tool_calls`; usage missing, strings, floats, negative, absurd: ok
     **_all(
-        "ok schema_broken json_fenced arguments_object parallel_calls tool_calls_stop"
+        "n_ignored usage_of_one_choice tools_ignored tool_unknown tool_calls_bare litellm_unpriced llamacpp_answer"
+        " ok schema_broken json_fenced arguments_object parallel_calls tool_calls_stop"
         " content_parts content_number usage_cost litellm_cost answer_echoes_key keepalive_close"
         " chunked gzip in_pieces informational http_10 usage_missing usage_null usage_strings usage_floats usage_huge"
         " usage_negative usage_absurd streamed_unasked",
@@ -70,7 +71,7 @@ TABLE: Final = {
     ),
     # 408, 504, 524: R P B, ambiguous
     **_all(
-        "request_timeout gateway_timeout cloudflare_timeout",
+        "request_timeout litellm_timeout gateway_timeout cloudflare_timeout",
         Expected("paid_retry", "failed", PAID_TRIES, PAID_TRIES, 3),
     ),
     # 200 with an error object and no choices: as that error's code, maybe paid
@@ -80,7 +81,7 @@ TABLE: Final = {
     **_all(
         "context_length context_length_numeric_code context_length_vllm context_length_500 payload_too_large"
         " early_413 unprocessable bad_request bad_request_numeric_code malformed_json_500 unsupported_image_500"
-        " should_retry_false exceeds_tpm",
+        " express_413 should_retry_false exceeds_tpm",
         Expected("ended", "failed", 1, 0, 3),
     ),
     # 400/403 moderation, 451
@@ -120,7 +121,7 @@ TABLE: Final = {
     ),
     # 401, 403 key/permission, 407: stop, exit 5
     **_all(
-        "unauthorized unauthorized_echo forbidden_key forbidden_permission proxy_auth",
+        "unauthorized litellm_no_db unauthorized_echo forbidden_key forbidden_permission proxy_auth",
         Expected("stop", exit_code=5),
     ),
     # 404 model or route, 405, 410, 415, 426, 501: stop, exit 2

@@ -265,6 +265,7 @@ WORDS = [
     (429, said("", code="organization_spend_limit_exceeded"), "money"),
     (429, said("", type_="budget_exceeded", code="429"), "money"),
     (500, said("", code="invalid_api_key"), "account"),
+    (400, said("No connected db.", code="400", type_="no_db_connection"), "account"),
     (400, said("API key not valid. Please pass a valid API key."), "account"),
     (403, said("", type_="permission_error"), "account"),
     (403, said("Your chosen model requires moderation and your input was flagged"), "moderated"),

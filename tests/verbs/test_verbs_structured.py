@@ -83,8 +83,16 @@ def test_of_200_rows_all_are_typed_and_valid_or_failed_with_the_reason_and_the_b
 
 
 def test_calls_become_typed_columns_however_a_server_spells_them(endpoint: Simulator, tmp_path: Path) -> None:
-    texts = ["plain", "[finish]", "[object]", "[twice]", "[broken]"]
-    modes = ("tool_calls_stop", "arguments_object", "parallel_calls", "schema_broken")
+    texts = ["plain", "[finish]", "[object]", "[twice]", "[bare]", "[broken]", "[text]", "[other]"]
+    modes = (
+        "tool_calls_stop",
+        "arguments_object",
+        "parallel_calls",
+        "tool_calls_bare",
+        "schema_broken",
+        "tools_ignored",
+        "tool_unknown",
+    )
     endpoint.control(faults_by_substring=dict(zip(texts[1:], modes, strict=True)))
     out = tmp_path / "out.parquet"
     carry_out(endpoint, write_rows(tmp_path / "in.jsonl", texts), out, sets=[TOOL])
@@ -93,15 +101,15 @@ def test_calls_become_typed_columns_however_a_server_spells_them(endpoint: Simul
     assert schema.field("items").type == pa.list_(
         pa.struct([("article", pa.string()), ("count", pa.int64())])
     )
-    assert [row["outcome"] for row in found] == ["ok", "ok", "ok", "ok", "failed"]
+    assert [row["outcome"] for row in found] == ["ok"] * 5 + ["failed", "ok", "failed"]
     assert [row["warnings"] for row in found] == [
         None,
         None,
         "arguments_not_text",
         "several_tool_calls",
-        None,
+        *[None] * 4,
     ]
-    for row in found[:4]:
+    for row in found[:5]:
         (first, *_) = json.loads(row["tool_calls"])
         said = first["function"]["arguments"]
         said = json.loads(said) if isinstance(said, str) else said
@@ -110,8 +118,10 @@ def test_calls_become_typed_columns_however_a_server_spells_them(endpoint: Simul
         parsed = json.loads(row["parsed"])
         assert (parsed[0] if isinstance(parsed, list) else parsed) == said
     assert found[1]["finish_reason"] == "stop"
-    assert "call 0" in found[4]["error_message"]
-    assert found[4]["tool_calls"] is not None
+    assert "call 0" in found[5]["error_message"]
+    assert "'Write' is not among the functions" in found[7]["error_message"]
+    assert found[5]["tool_calls"] is not None
+    assert (found[6]["tool_calls"], found[6]["parsed"]) == (None, None)
 
 
 def test_what_was_asked_for_beside_text_has_its_columns(endpoint: Simulator, tmp_path: Path) -> None:
