@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batcher.chat.reask import asked_again
 from batcher.policy import RowBudget
-from batcher.records import KEPT_HEADERS, EndRecord, Outcome, ReplyRecord
+from batcher.records import KEPT_HEADERS, EndRecord, Outcome, Reply, ReplyRecord
 
 if TYPE_CHECKING:
     from batcher.engine.judging import Misfit
     from batcher.policy import Verdict
-    from batcher.records import Reply, Request
+    from batcher.records import Request
 
+_KEPT = frozenset(KEPT_HEADERS)
 UNUSED = RowBudget()
 """One for all: it is a value, and nearly all rows end with it."""
 
@@ -76,16 +77,29 @@ class RowLife:
 
     def reply_record(self, reply: Reply) -> ReplyRecord:
         """The journal's record of a reply that is, or may have been, paid for; it counts itself as paid."""
-        headers = tuple((name, value) for name, value in reply.headers if name in KEPT_HEADERS)
+        # Built by hand and by position: `replace` and keywords cost three times as much, and this is every row.
+        kept = Reply(
+            reply.status,
+            tuple([each for each in reply.headers if each[0] in _KEPT]),
+            reply.body,
+            reply.progress,
+            reply.fault,
+            reply.sent_at,
+            reply.received_at,
+            reply.latency_ms,
+            reply.reused_connection,
+            reply.ttft_ms,
+        )
+        request = self.request
         return ReplyRecord(
-            row_index=self.request.row_index,
-            request_hash=self.request.request_hash,
-            model=self.request.model,
-            attempts=self.attempts,
-            paid_attempts=self.paid_attempts + 1,
-            queue_ms=self.queue_ms,
-            reply=replace(reply, headers=headers),
-            custom_id=self.request.custom_id,
+            request.row_index,
+            request.request_hash,
+            request.model,
+            self.attempts,
+            self.paid_attempts + 1,
+            self.queue_ms,
+            kept,
+            request.custom_id,
         )
 
     def end_record(self, verdict: Verdict, reply: Reply) -> EndRecord:

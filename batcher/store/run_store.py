@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
     from batcher.ports import RowSource
     from batcher.records import (
         EndRecord,
@@ -85,6 +83,7 @@ class RunStore:
         self._reuse = reuse
         self._resumed: list[OpenShard] = []
         self._shards: list[OpenShard] = []
+        self._last_shard: OpenShard | None = None  # asked for again and again: five times per row
         self._reading: tuple[OpenShard, ShardRows] | None = None
         self._failure: BaseException | None = None
         self._totals = Totals()
@@ -103,12 +102,8 @@ class RunStore:
         """Make the streams between the background tasks; call inside the event loop, once."""
         self._commit = GroupCommit()
         self._open_slots = anyio.Semaphore(max(1, MOST_OPEN_SHARDS - len(self._resumed)))
-        cut: tuple[MemoryObjectSendStream[OpenShard], MemoryObjectReceiveStream[OpenShard]]
-        cut = anyio.create_memory_object_stream[OpenShard](0)
-        self._cut_in, self._cut_out = cut
-        seal: tuple[MemoryObjectSendStream[OpenShard], MemoryObjectReceiveStream[OpenShard]]
-        seal = anyio.create_memory_object_stream[OpenShard](math.inf)
-        self._seal_in, self._seal_out = seal
+        self._cut_in, self._cut_out = anyio.create_memory_object_stream[OpenShard](0)
+        self._seal_in, self._seal_out = anyio.create_memory_object_stream[OpenShard](math.inf)
         self._sealed_all = anyio.Event()
         self._no_more_shards = False
         for shard in self._resumed:
@@ -255,8 +250,11 @@ class RunStore:
         return shard.journal
 
     def _shard_of(self, row_index: int) -> OpenShard:
-        at = bisect_right(self._shards, row_index, key=lambda shard: shard.first_row) - 1
-        return self._shards[at]
+        last = self._last_shard
+        if last is None or not 0 <= row_index - last.first_row < last.rows:
+            at = bisect_right(self._shards, row_index, key=lambda shard: shard.first_row) - 1
+            self._last_shard = last = self._shards[at]
+        return last
 
     # --- behind the engine ---
 
