@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batcher.dataset import python_rows
 from batcher.errors import DatasetError
 from batcher.records import Problem
+from batcher.verbs.estimate_rendering import rendered
 
 if TYPE_CHECKING:
     from batcher.ports import RequestBuilder, RowSource
@@ -24,20 +24,9 @@ def refuse_bad_rows(source: RowSource, builder: RequestBuilder, *, rows: int) ->
     """
     first: Problem | None = None
     count = 0
-    for each in source.slices(first_row=0):
-        batch = each.batch.slice(0, rows - each.first_row)
-        for row in python_rows(
-            batch,
-            first_row=each.first_row,
-            columns=builder.columns,
-            problems=dict(each.problems),
-            raw=builder.raw_columns,
-        ):
-            built = builder.build(row)
-            if isinstance(built, Problem):
-                first, count = first or built, count + 1
-        if each.first_row + each.batch.num_rows >= rows:
-            break
+    for built in rendered(source, builder, rows=rows):
+        if isinstance(built, Problem):
+            first, count = first or built, count + 1
     if first is not None:
         raise DatasetError(
             f"{count:,} of {rows:,} input rows cannot be used, and --on-bad-row is stop\n"

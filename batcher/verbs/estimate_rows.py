@@ -13,13 +13,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.cost.estimate_tokens import prompt_tokens
-from batcher.dataset import python_rows
 from batcher.policy.estimate import completions_asked
 from batcher.records import Problem, Usage
+from batcher.verbs.estimate_rendering import rendered
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from batcher.ports import RequestBuilder, RowSource
@@ -198,7 +198,9 @@ class Scale:
         """Render the first `rows` rows of the source. Raises what reading it raises: DatasetError, Conflict."""
         found, repeats = Weighed(rows), Repeats(self.folder)
         known: OrderedDict[str, None] = OrderedDict()
-        for built in self._requests(source, found):
+        stride = 1 if self.most_rows is None else max(1, ceil(rows / self.most_rows))
+        for built in rendered(source, self.builder, rows=rows, stride=stride):
+            found.seen += 1
             if isinstance(built, Problem):
                 found.invalid += 1
                 found.first_invalid = found.first_invalid or built
@@ -207,24 +209,6 @@ class Scale:
             self._add(built, found, known)
         found.duplicates = repeats.count()
         return found
-
-    def _requests(self, source: RowSource, found: Weighed) -> Iterator[Request | Problem]:
-        stride = 1 if self.most_rows is None else max(1, ceil(found.rows / self.most_rows))
-        for number, each in enumerate(source.slices(first_row=0)):
-            if each.first_row >= found.rows:
-                return
-            if number % stride:
-                continue
-            batch = each.batch.slice(0, found.rows - each.first_row)
-            for row in python_rows(
-                batch,
-                first_row=each.first_row,
-                columns=self.builder.columns,
-                problems=dict(each.problems),
-                raw=self.builder.raw_columns,
-            ):
-                found.seen += 1
-                yield self.builder.build(row)
 
     def _add(self, request: Request, found: Weighed, known: OrderedDict[str, None]) -> None:
         weight = prompt_tokens(request.body)

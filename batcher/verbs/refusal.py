@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from batcher.dataset import python_rows
 from batcher.errors import Conflict
 from batcher.job import diff, readable
 from batcher.records import Problem
@@ -14,6 +13,7 @@ from batcher.store.manifest import read
 from batcher.store.part import Totals
 from batcher.store.reuse import ReuseIndex
 from batcher.store.run_state import replay
+from batcher.verbs.estimate_rendering import rendered
 from batcher.verbs.opening import standing_sources
 from batcher.verbs.wiring import request_builder, settler
 
@@ -61,23 +61,11 @@ def count_reusable(job: Job, site: Site, place: Place, intake: Intake, target: T
     rows = intake.wanted_rows(job)
     sources = standing_sources(site, place, settle=settle)
     builder = request_builder(job, intake.shape, identity=target.identity, simulated=target.simulated)
-    found = seen = 0
     with ReuseIndex.build(site.directory.reuse, sources) as index:
-        for each in intake.source().slices(first_row=0):
-            wanted = each.batch.slice(0, rows - seen)
-            seen += wanted.num_rows
-            if len(index):
-                for row in python_rows(
-                    wanted,
-                    first_row=each.first_row,
-                    columns=builder.columns,
-                    problems=dict(each.problems),
-                    raw=builder.raw_columns,
-                ):
-                    request = builder.build(row)
-                    found += not isinstance(request, Problem) and index.take(request.request_hash) is not None
-            if seen >= rows:
-                break
+        requests = rendered(intake.source(), builder, rows=rows) if len(index) else ()
+        found = sum(
+            not isinstance(each, Problem) and index.take(each.request_hash) is not None for each in requests
+        )
     return found, rows
 
 

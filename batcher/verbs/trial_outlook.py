@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.cost.estimate_tokens import prompt_tokens
-from batcher.dataset import python_rows
 from batcher.records import Request, Usage
 from batcher.store.columns import from_batch, our_columns
 from batcher.store.part import open_part
 from batcher.verbs.estimate import weigh
 from batcher.verbs.estimate_reckoning import Known, reckon
+from batcher.verbs.estimate_rendering import rendered
 from batcher.verbs.estimate_rows import Answered, answered_from
 from batcher.verbs.report_comparison import comparison_of
 from batcher.verbs.wiring import price_book
@@ -90,24 +90,11 @@ def with_outlook(summary: Summary, found: Outlook, told: Mapping[str, object]) -
 def _sample(ground: Ground, tried: RowSource, part: Path) -> Iterator[tuple[float, Answered | None]]:
     """(weight, usage) of each tried row that makes a request."""
     values = _values(part)
-    for built in _built(ground, tried):
+    for built in rendered(tried, ground.builder, rows=tried.rows):
         told = next(values)
         if isinstance(built, Request):
             weight = prompt_tokens(built.body)
             yield weight, answered_from(weight, told)
-
-
-def _built(ground: Ground, tried: RowSource) -> Iterator[object]:
-    builder = ground.builder
-    for each in tried.slices(first_row=0):
-        for row in python_rows(
-            each.batch,
-            first_row=each.first_row,
-            columns=builder.columns,
-            problems=dict(each.problems),
-            raw=builder.raw_columns,
-        ):
-            yield builder.build(row)
 
 
 def _values(part: Path) -> Iterator[Mapping[str, object]]:
