@@ -40,7 +40,8 @@ class Summary:
         possibly_paid: rows whose answer an earlier crash may have lost, as (session, row_index).
         finished_before: the run was complete already; nothing was sent.
         unpriced_model: the model for which no price is known, or None.
-        token_limit: the token maximum of one completion, as the job names it, or None.
+        token_limit: the token maximum of one completion, or None.
+        token_limit_key: the key of `[request]` that names it in the job, where only one of its two names may stand.
         tried_for: of a try: the output that the run would publish; None for the other verbs.
         try_number: of a try: its number, from 1.
         outlook: of a try: what all rows come to, as intervals; {} for the other verbs.
@@ -77,6 +78,7 @@ class Summary:
     finished_before: bool = False
     unpriced_model: str | None = None
     token_limit: int | None = None
+    token_limit_key: str = "max_completion_tokens"
     tried_for: str | None = None
     try_number: int | None = None
     outlook: Mapping[str, object] = field(default_factory=dict)

@@ -26,7 +26,13 @@ from batcher.store.run_state import RunState, replay
 from batcher.store.taken import mark_taken_rows
 from batcher.verbs.accounts import enter_crashed, enter_session
 from batcher.verbs.at_work import buy
-from batcher.verbs.closing import publish_round, session_summary, summary_of_output, token_limit
+from batcher.verbs.closing import (
+    publish_round,
+    session_summary,
+    summary_of_output,
+    token_limit,
+    token_limit_key,
+)
 from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
 from batcher.verbs.report_at_end import write_report_of
@@ -215,6 +221,7 @@ def _base_summary(session: Session) -> Summary:
             "possibly_paid": tuple(sorted(set(state.possibly_paid))),
             "damaged": session.recovery.damaged,
             "token_limit": token_limit(session.round.job),
+            "token_limit_key": token_limit_key(session.round.job),
             "flow": session.account.to_json(),
         },
     )

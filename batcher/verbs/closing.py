@@ -174,3 +174,8 @@ def session_summary(tally: Tally, *, verb: str, started: float, base: Mapping[st
 def token_limit(job: Job) -> int | None:
     """The token maximum of one completion, as the job names it."""
     return job.request.max_completion_tokens or job.request.max_tokens
+
+
+def token_limit_key(job: Job) -> str:
+    """The key of `[request]` under which the job names that maximum, or would name it."""
+    return "max_completion_tokens" if job.request.max_tokens is None else "max_tokens"

@@ -129,8 +129,7 @@ def _facts(output: Path) -> FileFacts:
 
 def _findings(shown: str, facts: FileFacts, rows: RowFindings, left: RunLeft) -> Findings:
     totals = rows.totals
-    limit = _token_limit(left.settings.get("request", ()))
-    summary = Summary(verb="report", output=shown, token_limit=limit)
+    summary = _limited(Summary(verb="report", output=shown), left.settings.get("request", ()))
     outcomes = {name: count for name, count in totals.outcomes.items() if name != "None"}
     return Findings(
         output=shown,
@@ -198,7 +197,8 @@ def _advised(each: ErrorClass, summary: Summary, facts: FileFacts) -> ErrorClass
     return replace(each, advice=advice(group, summary, Path.cwd()))
 
 
-def _token_limit(settings: tuple[Setting, ...]) -> int | None:
-    return next(
-        (int(each.value) for each in settings if each.key in _LIMIT_KEYS and each.value.isdecimal()), None
-    )
+def _limited(summary: Summary, settings: tuple[Setting, ...]) -> Summary:
+    for each in settings:
+        if each.key in _LIMIT_KEYS and each.value.isdecimal():
+            return replace(summary, token_limit=int(each.value), token_limit_key=each.key)
+    return summary

@@ -109,6 +109,11 @@ def test_the_summary_of_a_try_names_the_output_it_was_for() -> None:
     assert lines_of(tried)[0] == "  try 1 of labels.parquet  20 rows, verified · 2.0 s · 0 + 0 tokens"
 
 
+def test_a_limit_is_raised_under_the_name_that_the_job_gave_it() -> None:
+    named = replace(LABELS, token_limit_key="max_tokens")
+    assert advice_for("", outcome="truncated", summary=named).endswith("--set request.max_tokens=256")
+
+
 def test_a_try_never_advises_to_retry_its_part() -> None:
     tried = replace(
         LABELS, verb="try", output="/data/x/001.part", tried_for="/data/labels.parquet", try_number=1
