@@ -41,7 +41,7 @@ class Summary:
         finished_before: the run was complete already; nothing was sent.
         unpriced_model: the model for which no price is known, or None.
         token_limit: the token maximum of one completion, or None.
-        token_limit_key: the key of `[request]` that names it in the job, where only one of its two names may stand.
+        limit_named_by: the key of `[request]` that names it in the job, where only one of its two names may stand.
         tried_for: of a try: the output that the run would publish; None for the other verbs.
         try_number: of a try: its number, from 1.
         outlook: of a try: what all rows come to, as intervals; {} for the other verbs.
@@ -78,7 +78,7 @@ class Summary:
     finished_before: bool = False
     unpriced_model: str | None = None
     token_limit: int | None = None
-    token_limit_key: str = "max_completion_tokens"
+    limit_named_by: str = "max_completion_tokens"
     tried_for: str | None = None
     try_number: int | None = None
     outlook: Mapping[str, object] = field(default_factory=dict)

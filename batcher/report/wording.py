@@ -303,7 +303,7 @@ def _retry(group: FailureGroup, summary: Summary, here: PurePath) -> str:
     """What to type for rows that another attempt may help; a try has no output yet that `retry` could take."""
     change = ""
     if group.outcome == Outcome.TRUNCATED and summary.token_limit:
-        change = f" --set request.{summary.token_limit_key}={summary.token_limit * 4}"
+        change = f" --set request.{summary.limit_named_by}={summary.token_limit * 4}"
     if not _is_try(summary):
         out = shlex.quote(shown_path(summary.output or "", here))
         return f"batcher retry {out} --outcome {group.outcome}{change}"

@@ -31,7 +31,7 @@ from batcher.verbs.closing import (
     session_summary,
     summary_of_output,
     token_limit,
-    token_limit_key,
+    limit_named_by,
 )
 from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
@@ -221,7 +221,7 @@ def _base_summary(session: Session) -> Summary:
             "possibly_paid": tuple(sorted(set(state.possibly_paid))),
             "damaged": session.recovery.damaged,
             "token_limit": token_limit(session.round.job),
-            "token_limit_key": token_limit_key(session.round.job),
+            "limit_named_by": limit_named_by(session.round.job),
             "flow": session.account.to_json(),
         },
     )

@@ -176,6 +176,6 @@ def token_limit(job: Job) -> int | None:
     return job.request.max_completion_tokens or job.request.max_tokens
 
 
-def token_limit_key(job: Job) -> str:
+def limit_named_by(job: Job) -> str:
     """The key of `[request]` under which the job names that maximum, or would name it."""
     return "max_completion_tokens" if job.request.max_tokens is None else "max_tokens"

@@ -200,5 +200,5 @@ def _advised(each: ErrorClass, summary: Summary, facts: FileFacts) -> ErrorClass
 def _limited(summary: Summary, settings: tuple[Setting, ...]) -> Summary:
     for each in settings:
         if each.key in _LIMIT_KEYS and each.value.isdecimal():
-            return replace(summary, token_limit=int(each.value), token_limit_key=each.key)
+            return replace(summary, token_limit=int(each.value), limit_named_by=each.key)
     return summary

@@ -110,7 +110,7 @@ def test_the_summary_of_a_try_names_the_output_it_was_for() -> None:
 
 
 def test_a_limit_is_raised_under_the_name_that_the_job_gave_it() -> None:
-    named = replace(LABELS, token_limit_key="max_tokens")
+    named = replace(LABELS, limit_named_by="max_tokens")
     assert advice_for("", outcome="truncated", summary=named).endswith("--set request.max_tokens=256")
 
 
