@@ -49,6 +49,14 @@ def looks_streamed(body: bytes) -> bool:
 
 def events(body: bytes) -> Stream:
     """Raises nothing, whatever the bytes are."""
+    if body.startswith(_DATA) and body.endswith(b"\n\n") and b"\r" not in body:
+        data = body[len(_DATA) : -2].split(b"\n\n" + _DATA)
+        if body.count(b"\n") == 2 * len(data):  # one line each and nothing beside, which is nearly always
+            return Stream(data, frozenset(), is_open=False)
+    return _any_events(body)
+
+
+def _any_events(body: bytes) -> Stream:
     body = body.removeprefix(_BOM)
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -56,9 +64,6 @@ def events(body: bytes) -> Stream:
     errors: list[int] = []
     blocks = body.split(b"\n\n")
     for block in blocks:
-        if block.startswith(_DATA) and b"\n" not in block:  # nearly always
-            data.append(block[len(_DATA) :])
-            continue
         event = _event(block)
         if event.data is not None:
             if event.is_error:

@@ -3,8 +3,8 @@
 The rules:
 
 1. ``[DONE]`` ends the stream; behind it only usage counts. Servers without it end by a finish_reason in every choice
-2. pieces of text and of arguments are joined, lists grow, of everything else the first that says something counts;
-   of usage, finish_reason and unknown keys the last
+2. pieces of text and of arguments are joined, and log probabilities; of usage, finish_reason and unknown keys the last
+   counts, of everything else the first, of id and model the first that says something
 3. choices are told apart by their index, and so are tool calls. Some servers give all calls one index or none: a new
    id begins a new call
 4. data that is no JSON is noise (``ping``) and flagged; where it began like a piece of the answer, the answer has a
@@ -12,7 +12,7 @@ The rules:
 5. the first error object that came is kept beside what had come until then
 
 Never raises, never loses text that can be read. All events are parsed in one go where they are good JSON, which is
-nearly always: that is a third of the time that one by one takes.
+nearly always, and the commonest piece, a text alone, is added first of all: a reply has a hundred of them.
 """
 
 from __future__ import annotations
@@ -176,24 +176,35 @@ class _Answer:
         self.has_begun = False
         self.error: object = None
         self._head: dict[str, Any] = {}
+        self._is_named = False
         self._usage: object = None
         self._choices: dict[int, Choice] = {}
 
     def add(self, chunk: object) -> None:
         if not isinstance(chunk, dict):
             return
-        self.has_begun = True
-        head = self._head
-        for key, value in chunk.items():
-            if key not in _ABOUT_CHOICES and not head.get(key):
-                head[key] = value
-        if chunk.get("usage") is not None:
-            self._usage = chunk["usage"]
+        if not self._is_named:
+            self._add_head(chunk)
+        usage = chunk.get("usage")
+        if usage is not None:
+            self._usage = usage
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for place, piece in enumerate(choices):
                 if isinstance(piece, dict):
                     self._add_piece(piece, place)
+        if "error" in chunk or choices is None:
+            self._add_error(chunk)
+
+    def _add_head(self, chunk: dict[str, Any]) -> None:
+        self.has_begun = True
+        head = self._head
+        for key, value in chunk.items():
+            if key not in _ABOUT_CHOICES and not head.get(key):
+                head[key] = value
+        self._is_named = bool(head.get("id") and head.get("model"))
+
+    def _add_error(self, chunk: dict[str, Any]) -> None:
         error = chunk.get("error")
         if not error and "choices" not in chunk and error_in(chunk) is not None:
             error = chunk

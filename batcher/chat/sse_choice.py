@@ -36,16 +36,21 @@ class Choice:
     def add(self, piece: dict[str, Any]) -> None:
         delta = piece.get("delta")
         if isinstance(delta, dict):
-            self._add_delta(delta)
+            content = delta.get("content")
+            if len(delta) == 1 and content is not None:
+                self._texts.setdefault("content", []).append(content)
+            else:
+                self._add_delta(delta)
         elif isinstance(piece.get("message"), dict) and not self._texts and not self._calls:
             self._add_delta(piece["message"])  # a whole answer in one event
-        if piece.get("finish_reason"):
-            self._reason = piece["finish_reason"]
-        if isinstance(piece.get("logprobs"), dict):
-            self._add_logprobs(piece["logprobs"])
-        for key, value in piece.items():
-            if key not in _KNOWN:
-                self._fields[key] = value
+        reason = piece.get("finish_reason")
+        if reason:
+            self._reason = reason
+        logprobs = piece.get("logprobs")
+        if isinstance(logprobs, dict):
+            self._add_logprobs(logprobs)
+        if not piece.keys() <= _KNOWN:
+            self._fields |= {key: value for key, value in piece.items() if key not in _KNOWN}
 
     def _add_delta(self, delta: dict[str, Any]) -> None:
         for key, value in delta.items():
