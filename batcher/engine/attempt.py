@@ -183,6 +183,8 @@ class Attempts:
             life.budget = life.budget.after(*charged(verdict, self.facts(life)))
             life.failures += 1
         life.last_attempt_at = self.clock()
+        if life.failures == 1:
+            life.first_failed_at = life.last_attempt_at
         if life.budget.exhausted(self.limits) == "attempts":
             life.budget = life.budget.forgiven(self.flow.is_uncharged)
         reason = life.budget.exhausted(self.limits)

@@ -77,7 +77,7 @@ class Circumstances:
             answers=self.answers,
             in_outage=in_outage,
             sent_at=life.sent_at_tick,
-            was_well=is_blamed or (life.failures > 0 and answered_sent > life.last_attempt_at),
+            was_well=is_blamed or (life.failures > 0 and answered_sent > life.first_failed_at),
         )
         life.answers_seen = self.answers
         return facts

@@ -49,6 +49,7 @@ class RowLife:
     again: Request | None = None
     answers_seen: int = -1
     last_attempt_at: float = 0.0
+    first_failed_at: float = 0.0
     sent_at_tick: float = 0.0
     budget: RowBudget = UNUSED
     verdict: Verdict | None = None

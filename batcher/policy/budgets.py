@@ -63,7 +63,7 @@ class RowFacts:
         answers: rows answered in this session so far.
         in_outage: the failure is that of an endpoint which is held for down.
         sent_at: when the attempt was sent, on the flow control's clock.
-        was_well: a request sent after this row's previous failure was answered; False for a first failure.
+        was_well: a request sent after this row's first failure was answered; False for a first failure.
     """
 
     answers_since_last_attempt: int

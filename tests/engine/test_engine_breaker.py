@@ -76,6 +76,14 @@ def test_the_last_rows_that_always_fail_end(bad: int, within: float) -> None:
     assert world.seconds < within
 
 
+def test_a_bad_row_that_failed_while_others_were_answered_does_not_keep_a_small_run_for_long() -> None:
+    world = play(
+        lambda row, attempt, now: error(500) if row == 50 else ok(), Setup(rows=100, settings=settings())
+    )
+    assert world.outcomes() == {Outcome.OK: 99, Outcome.FAILED: 1}
+    assert world.seconds < 3 * MINUTE
+
+
 @pytest.mark.parametrize("bad", [1, 40])
 def test_rows_that_always_fail_fail_alone_and_stop_nobody(bad: int) -> None:
     def script(row: int, attempt: int, now: float) -> Step:
