@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("verbs_fixtures",)
 
-DEAR = ("prices.m.input=1000.0", "prices.m.output=4000.0")  # 20 rows come to about $20
+DEAR = ("prices.m.input=10000.0", "prices.m.output=40000.0")  # any few rows come to more than $5
 
 
 @pytest.fixture
