@@ -65,11 +65,11 @@ __all__ = [
     "Watch",
     "admit",
     "attempt_timeout_s",
-    "stream_idle_s",
     "classify",
     "most_in_flight",
     "refusal_at_start",
     "server_wait",
+    "stream_idle_s",
     "wait_for",
     "worst_cost_usd",
 ]

@@ -218,7 +218,8 @@ def _rich(plain: object) -> object:
 
 def _is_finite(record: ReplyRecord) -> bool:
     reply = record.reply
-    return math.isfinite(record.queue_ms + reply.sent_at + reply.received_at + reply.latency_ms)
+    times = reply.sent_at + reply.received_at + reply.latency_ms + (reply.ttft_ms or 0.0)
+    return math.isfinite(record.queue_ms + times)
 
 
 def _all_finite(value: object) -> bool:

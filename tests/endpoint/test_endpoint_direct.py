@@ -348,6 +348,28 @@ async def test_a_watched_body_that_stops_coming_is_given_up_and_keeps_what_came(
     assert 0.3 < took_s < 10
 
 
+async def test_a_watched_body_is_asked_for_unpacked_and_others_on_the_same_connection_are_not(
+    carrier: Carrier,
+) -> None:
+    heads: list[bytes] = []
+
+    def handler(peer: Peer) -> None:
+        for _ in range(2):
+            heads.append(peer.request())
+            peer.reply(b"{}")
+        peer.wait_for_close()
+
+    with WireServer(handler) as server:
+        endpoint = endpoint_of(carrier, server)
+        watch = BodyWatch(lambda _: None, idle_s=10)
+        await endpoint.exchange(asking(), deadline=anyio.current_time() + 20, watch=watch)
+        assert (await once(endpoint)).reused_connection
+        await endpoint.aclose()
+    streamed, plain = (head.lower() for head in heads)
+    assert b"accept: text/event-stream, application/json\r\naccept-encoding: identity\r\n" in streamed
+    assert b"accept: application/json\r\naccept-encoding: gzip, deflate\r\n" in plain
+
+
 async def test_a_watched_body_still_ends_by_the_deadline(carrier: Carrier) -> None:
     seen: list[bytes] = []
     with WireServer(dripping(40, 0.02)) as server:

@@ -62,6 +62,53 @@ def answered(answer: Answer) -> Verdict:
     return classify(reply(200), Reading(Shape.CHOICES, answer=answer), context)
 
 
+PART = Answer(completion="Hal")
+MID_ERROR = Reading(Shape.ERROR, PART, ApiError("slow down", None, "429"), ended=False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reading", "rule", "paid", "charges"),
+    [
+        # ended before its answer did: a body cut short, also where HTTP saw a whole one; paid, for text came
+        (None, Reading(Shape.CHOICES, PART, ended=False), "bad_body", Paid.YES, "RPB"),
+        (None, Reading(Shape.EMPTY, Answer(), ended=False), "bad_body", Paid.YES, "RPB"),
+        (FaultKind.BODY_CUT, Reading(Shape.CHOICES, PART, ended=False), "bad_body", Paid.YES, "RPB"),
+        (FaultKind.READ_TIMEOUT, Reading(Shape.CHOICES, PART, ended=False), "no_reply", Paid.YES, "RPB"),
+        (
+            FaultKind.DEADLINE,
+            Reading(Shape.CHOICES, Answer(), ended=False),
+            "no_reply",
+            Paid.AMBIGUOUS,
+            "RPB",
+        ),
+        # an error in mid-stream: as that error's code, but a refusal that came so late costs the row an attempt
+        (None, MID_ERROR, "error_in_200", Paid.YES, "RPB"),
+        (None, Reading(Shape.ERROR, None, MID_ERROR.error, ended=False), "error_in_200", Paid.AMBIGUOUS, "T"),
+        # cut behind its last word: a whole answer
+        *(
+            (
+                kind,
+                Reading(Shape.CHOICES, Answer(completion="x", finish_reason="stop", usage=USED), ended=True),
+                "ok",
+                Paid.YES,
+                "P",
+            )
+            for kind in (None, FaultKind.BODY_CUT, FaultKind.READ_TIMEOUT, FaultKind.DEADLINE)
+        ),
+        # [DONE] without a reason to have ended: as a plain reply without one
+        (None, Reading(Shape.CHOICES, PART, ended=True), "no_answer", Paid.YES, "RPB"),
+        (FaultKind.TOO_LARGE, Reading(Shape.CHOICES, PART, ended=True), "response_too_large", Paid.YES, ""),
+    ],
+)
+def test_a_stream_is_judged_by_whether_its_answer_came_to_its_end(
+    fault: FaultKind | None, reading: Reading, rule: str, paid: Paid, charges: str
+) -> None:
+    came = reply(200, fault=fault, progress=Progress.COMPLETE if fault is None else Progress.CUT)
+    verdict = classify(came, reading, Context(successes=5, own_model=False, now=NOW))
+    assert (verdict.rule, verdict.paid) == (rule, paid)
+    assert {name for name in "RPBT" if Charge[name] in verdict.charges} == set(charges)
+
+
 def said(message: str, *, code: str | None = None, type_: str | None = None) -> ApiError:
     return ApiError(message=message, type=type_, code=code)
 

@@ -65,6 +65,7 @@ replies = st.builds(
     received_at=numbers,
     latency_ms=numbers,
     reused_connection=st.booleans(),
+    ttft_ms=maybe_number,
 )
 journal_records: st.SearchStrategy[JournalRecord] = st.one_of(
     st.builds(IntentRecord, rows, hashes, counts),
