@@ -3,6 +3,7 @@
 Public API: `Job`, `run`, `__version__`. The house, from the door inwards:
 
     records errors ports   the words everybody shares: domain records, exceptions with exit codes, the Protocols
+    quick       frozen values that are built quickly
     cli         one file per verb: argv -> call -> exit code; no logic
     verbs       composition root: what each verb does; opens the parts, connects them, closes them
     engine      one row from request to outcome (attempt), all rows at once (dispatch), shutdown

@@ -6,7 +6,7 @@ reading gives an **outcome**. What is durable of all this is a **journal record*
 consecutive rows, a **part** a sealed shard, a **session** one process at work on a **run**.
 
 None means unknown (never 0), in every field. Times are seconds since the epoch (UTC), durations milliseconds.
-This module imports the standard library only.
+This module imports the standard library and `quick` only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from batcher.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -392,3 +394,7 @@ class RowHistory:
     end: EndRecord | None = None
     reuse: ReuseRecord | None = None
     open_intents: int = 0
+
+
+for _each in (InputRow, Request, Reply, Usage, Answer, Reading, IntentRecord, ReplyRecord, RowHistory):
+    quick(_each)  # every row needs one or more of each

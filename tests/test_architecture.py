@@ -11,10 +11,11 @@ import pytest
 import batcher
 
 PACKAGE = Path(batcher.__file__).parent
-SHARED = frozenset({"records", "errors", "ports"})
+SHARED = frozenset({"quick", "records", "errors", "ports"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
-    "records": frozenset(),
+    "quick": frozenset(),
+    "records": frozenset({"quick"}),
     "errors": frozenset(),
     "ports": frozenset({"records"}),
     "policy": frozenset(),
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "cli": frozenset({"job", "report", "simulator", "verbs"}),
 }
-"""Beside the shared words (records, errors, ports) and the package's own version."""
+"""Beside the shared words (quick, records, errors, ports) and the package's own version."""
 
 LIBRARIES: dict[str, frozenset[str]] = {
     "anyio": frozenset({"engine", "endpoint", "store", "verbs"}),
