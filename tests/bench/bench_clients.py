@@ -35,6 +35,7 @@ class Client(NamedTuple):
         cpu_us: about what a row costs it, for the time that a measurement takes.
         words: added to its arguments.
         share: of the rows that it is given, because it is slow.
+        in_memory: all its files are in memory (tmpfs, Linux), where a sync costs nothing.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Client(NamedTuple):
     cpu_us: float
     words: tuple[str, ...] = ()
     share: float = 1.0
+    in_memory: bool = False
 
     def rows(self, rows: int) -> int:
         return max(64, int(rows * self.share))
@@ -68,9 +70,10 @@ CLIENTS = (
         share=0.1,
     ),
     Client("batcher strict", "batcher_run.py", (), 500, ("--durability", "strict")),
+    Client("batcher tmpfs", "batcher_run.py", (), 400, in_memory=True),
 )
 BY_NAME = {client.name: client for client in CLIENTS}
-DEFAULT = [client.name for client in CLIENTS if client.name != "batcher strict"]
+DEFAULT = [client.name for client in CLIENTS if not client.name.startswith("batcher ")]
 
 
 def python_of(client: Client) -> str:
@@ -109,7 +112,8 @@ def measure(
     Raises:
         RuntimeError: it failed, or did not answer every row.
     """
-    with tempfile.TemporaryDirectory(prefix="batcher-bench.") as name:
+    place = "/dev/shm" if client.in_memory else None
+    with tempfile.TemporaryDirectory(prefix="batcher-bench.", dir=place) as name:
         folder = Path(name)
         source, out = folder / "rows.jsonl", folder / "out.parquet"
         write_rows(source, rows)

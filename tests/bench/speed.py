@@ -2,7 +2,7 @@
 
     python tests/bench/speed.py                          all clients, 64 and 512 connections, both delays, three rounds
     python tests/bench/speed.py --client "batcher,bare aiohttp" --delay 100 --rounds 5
-    python tests/bench/speed.py --client "batcher,batcher strict"       what durability costs
+    python tests/bench/speed.py --client "batcher,batcher strict,batcher tmpfs"        what durability costs
 
 Each client is a process in an environment of its own (made on first use under the cache folder), with uvloop. It runs
 twice per round, with few rows and with many: the difference is the cost of a row, what is left is the start. With
