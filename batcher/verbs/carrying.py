@@ -27,11 +27,11 @@ from batcher.store.taken import mark_taken_rows
 from batcher.verbs.accounts import enter_crashed, enter_session
 from batcher.verbs.at_work import buy
 from batcher.verbs.closing import (
+    limit_named_by,
     publish_round,
     session_summary,
     summary_of_output,
     token_limit,
-    limit_named_by,
 )
 from batcher.verbs.interrupting import interruptible
 from batcher.verbs.opening import answer_sources, open_reuse
