@@ -62,7 +62,7 @@ class _Parsed(NamedTuple):
 
 
 def assembled(body: bytes) -> Assembled | None:
-    """The answer in a stream, whole or not; None where no event of it is a JSON object."""
+    """The answer in a stream, whole or not; None where no event of it is a JSON object that can be read."""
     stream = events(body)
     odd: dict[str, None] = {}
     parsed = _parsed(stream, odd)
@@ -77,7 +77,10 @@ def assembled(body: bytes) -> Assembled | None:
     completion = answer.completion()
     ended = not parsed.has_hole and (answer.is_finished or (parsed.is_done and answer.error is None))
     if odd:
-        completion = mended(completion, odd)
+        try:
+            completion = mended(completion, odd)
+        except RecursionError:  # nested deeper than the stack, and not strict: as a plain reply of that kind
+            return None
     return Assembled(completion, ended, tuple(odd))
 
 

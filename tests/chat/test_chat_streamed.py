@@ -302,6 +302,15 @@ def test_no_chunk_is_too_odd_to_be_read(value: Any) -> None:
         read_reply(200, (), sse(*values))
 
 
+@pytest.mark.parametrize("depth", [200, 480, 700, 990, 5_000])
+@pytest.mark.parametrize("leaf", ["1", "NaN", r'"\ud83d"'])
+def test_no_depth_is_too_deep_to_be_read(depth: int, leaf: str) -> None:
+    deep = f'{{"x":{"[" * depth}{leaf}{"]" * depth},"choices":[{{"index":0,"delta":{{"content":"x"}}}}]}}'
+    found = read_reply(200, (), sse(deep.encode(), END))
+    reply_text(sse(deep.encode(), END))
+    assert found.shape in {Shape.NOT_JSON, Shape.CHOICES}
+
+
 # --- how it came
 
 
