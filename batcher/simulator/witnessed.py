@@ -7,12 +7,16 @@ structured was asked for, and one completion, the answer stays the good one but 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
+
+import orjson
 
 from batcher.simulator import lines
 from batcher.simulator.plan import Mode
 from batcher.simulator.replies import error_body, refusal
+from batcher.simulator.streaming import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +98,42 @@ def _send(occasion: Occasion, *, change: Callable[[Json], None], headers: str) -
     return occasion.answer(headers=headers)
 
 
+def _rewritten(event: bytes, change: Callable[[Json], None]) -> bytes:
+    chunk = orjson.loads(event.removeprefix(b"data: "))
+    change(chunk)
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def _usage_beside_a_choice(chunk: Json) -> None:
+    """LiteLLM tells the cost of a stream here, because the headers are gone by then."""
+    if chunk.get("usage") and not chunk["choices"]:
+        chunk["choices"] = [{"index": 0, "delta": {}}]
+        chunk["usage"] = {**cast("Json", chunk["usage"]), "cost": 0.0000018}
+
+
+def _calls_without_index(chunk: Json) -> None:
+    chunk.pop("usage", None)
+    for choice in _choices(chunk):
+        for call in cast("list[Json]", cast("Json", choice["delta"]).get("tool_calls") or []):
+            call.pop("index", None)
+
+
+def _stream_litellm(occasion: Occasion) -> Delivery:
+    if not occasion.is_streamed:
+        return occasion.answer()
+    return occasion.stream([*(_rewritten(each, _usage_beside_a_choice) for each in occasion.events()), DONE])
+
+
+def _stream_as_text(occasion: Occasion) -> Delivery:
+    if not occasion.is_streamed:
+        return occasion.answer()
+    kept = [_rewritten(each, _calls_without_index) for each in occasion.events()]
+    told = [each for each in kept if b'"choices":[]' not in each]
+    delivery = occasion.stream([*told, DONE])
+    head = cast("bytes", delivery.steps[0]).replace(b"text/event-stream", b"text/plain; charset=utf-8")
+    return replace(delivery, steps=(head, *delivery.steps[1:]))
+
+
 def _ok(name: str, description: str, change: Callable[[Json], None], headers: str = "") -> Mode:
     build = partial(_send, change=change, headers=headers)
     return Mode(name, f"200, paid: {description}", True, lines.OK, True, build)
@@ -107,6 +147,22 @@ WITNESSED: tuple[Mode, ...] = (
     _ok("tool_calls_bare", "calls without content that count as 0 tokens", _bare_call),
     _ok("litellm_unpriced", "LiteLLM: cost headers, but not the cost itself", _as_it_is, _LITELLM_UNPRICED),
     _ok("llamacpp_answer", "llama.cpp: timings, an empty header value", _with_timings, _LLAMACPP),
+    Mode(
+        "stream_litellm",
+        "a stream: usage and cost in an extra chunk that has a choice",
+        True,
+        lines.OK,
+        True,
+        _stream_litellm,
+    ),
+    Mode(
+        "stream_as_text",
+        "a stream: of type text/plain, calls without index, no usage",
+        True,
+        lines.USAGE,
+        True,
+        _stream_as_text,
+    ),
     refusal(
         "litellm_no_db",
         "LiteLLM without a database: the key is wrong",

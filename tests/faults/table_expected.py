@@ -36,7 +36,8 @@ PAID_TRIES: Final = 3
 TABLE: Final = {
     # 200, `stop` or `tool_calls`; usage missing, strings, floats, negative, absurd: ok
     **_all(
-        "n_ignored usage_of_one_choice tools_ignored tool_unknown tool_calls_bare litellm_unpriced llamacpp_answer"
+        "stream_litellm stream_as_text"
+        " n_ignored usage_of_one_choice tools_ignored tool_unknown tool_calls_bare litellm_unpriced llamacpp_answer"
         " ok schema_broken json_fenced arguments_object parallel_calls tool_calls_stop"
         " content_parts content_number usage_cost litellm_cost answer_echoes_key keepalive_close"
         " chunked gzip in_pieces informational http_10 usage_missing usage_null usage_strings usage_floats usage_huge"

@@ -27,6 +27,8 @@ EXPECTED: dict[str, tuple[int | None, bytes]] = {
     "json_fenced": (200, ANSWER),
     "arguments_object": (200, ANSWER),
     "parallel_calls": (200, ANSWER),
+    "stream_litellm": (200, ANSWER),
+    "stream_as_text": (200, ANSWER),
     "n_ignored": (200, ANSWER),
     "usage_of_one_choice": (200, ANSWER),
     "tools_ignored": (200, ANSWER),

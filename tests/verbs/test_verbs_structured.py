@@ -124,6 +124,21 @@ def test_calls_become_typed_columns_however_a_server_spells_them(endpoint: Simul
     assert (found[6]["tool_calls"], found[6]["parsed"]) == (None, None)
 
 
+def test_streams_in_the_forms_of_other_servers_tell_their_calls_and_their_cost(
+    endpoint: Simulator, tmp_path: Path
+) -> None:
+    modes = {"[cost]": "stream_litellm", "[text]": "stream_as_text"}
+    endpoint.control(faults_by_substring=modes)
+    out = tmp_path / "out.parquet"
+    sets = [TOOL, "request.stream=true", "request.tool_choice=required"]
+    carry_out(endpoint, write_rows(tmp_path / "in.jsonl", ["plain", *modes]), out, sets=sets)
+    found = rows_of(out)
+    assert [row["outcome"] for row in found] == ["ok"] * 3
+    assert all(json.loads(row["parsed"])["items"] is not None for row in found)
+    assert [row["cost_usd"] for row in found] == [None, 0.0000018, None]
+    assert [row["warnings"] for row in found] == [None, None, "usage_missing"]
+
+
 def test_what_was_asked_for_beside_text_has_its_columns(endpoint: Simulator, tmp_path: Path) -> None:
     sets = [
         "request.n=3", "request.logprobs=true", 'request.stop=["."]', "request.seed=7",
