@@ -125,7 +125,8 @@ _NO_USAGE = (
 
 def _take_folder(found: Found, folder: Path, search: Search) -> None:
     for path in _below(folder):
-        if path.name == LEDGER and path.parent.name == STATE_NAME:
+        # A shared state folder may have any name, and its ledger is no usage file: it would be counted as of no month.
+        if path.name == LEDGER and (path.parent.name == STATE_NAME or read_ledger(path)):
             _take_ledger(found, path)
             continue
         usage = usage_file(path, search)

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from verb_runs import killed, simulator, write_rows
 from batcher.cli.group import cli
 from batcher.errors import BatcherError
 from batcher.job import JobOptions, load_job
-from batcher.store.ledger import append_ledger, read_ledger
+from batcher.store.ledger import LedgerEntry, append_ledger, read_ledger
 from batcher.verbs.cost import CostWish, cost
 from batcher.verbs.options import RunOptions
 from batcher.verbs.run import run
@@ -209,6 +210,16 @@ def test_the_gate_tells_the_bill_and_exits_6(spent: Path) -> None:
     assert "$1,200.00 spent" in over.stdout
     assert "more than --max $500.00" in over.stderr
     assert command(spent, "--max", "1200").exit_code == 0
+
+
+def test_a_shared_state_folder_of_any_name_is_held_against_the_gate(tmp_path: Path) -> None:
+    """Its ledger, read as a usage file of others, would be of no month and pass every gate."""
+    then = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+    entry = LedgerEntry("r", 1, "run", then, then + 60, model="gpt-4o", output="/x/o.parquet", cost_usd=600.0)
+    append_ledger(tmp_path / "ledger.jsonl", entry)
+    over = command(tmp_path, "--month", "2026-11", "--max", "500")
+    assert over.exit_code == 6
+    assert "$600.00 spent" in over.stdout
 
 
 def test_the_json_holds_what_the_table_shows(spent: Path) -> None:
