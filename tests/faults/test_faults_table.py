@@ -44,7 +44,7 @@ CALM = 60
 CALM_BESIDE = 8
 """Rows answered well after each faulty one: nobody can tell an endpoint that mostly fails from one that is down."""
 ALWAYS_ROWS = 2_600
-"""At 64 in flight they last 12 s, and a row that meets three timeouts of 2 s ends after 9: while others are answered."""
+"""They last 12 s at 64 in flight; a row that meets three timeouts of 2 s ends after 9, while others are answered."""
 USABLE = {"usage_cost", "usage_of_one_choice"}
 """Modes of odd usage that one answer can be counted by all the same."""
 SHORT_DEADLINE = ("endpoint.timeout_s=2.0",)
