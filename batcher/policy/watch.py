@@ -146,7 +146,7 @@ class Watch:
             self._warned = True
             return Warning(
                 f"{self._truncated} of the last {len(self._recent)} rows were cut at the token limit;"
-                " raise max_completion_tokens"
+                " raise the token maximum"
             )
         return None
 

@@ -241,6 +241,8 @@ def _money_words(summary: Summary) -> str:
         tokens = f" · {summary.prompt_tokens:,} + {summary.completion_tokens:,} tokens"
         if summary.unpriced_model is None:
             return tokens
+        if not summary.prompt_tokens and not summary.completion_tokens:
+            return f"{tokens} (no dollars: the endpoint reported no usage)"
         return f'{tokens} (no dollars: add [prices."{summary.unpriced_model}"] to the job)'
     words = []
     ok = summary.outcomes.get("ok", 0)

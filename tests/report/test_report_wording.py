@@ -69,6 +69,11 @@ def test_without_a_price_tokens_stand_for_dollars_and_the_line_to_add_is_shown()
     )
 
 
+def test_dollars_that_are_unknown_for_want_of_usage_are_not_blamed_on_a_price() -> None:
+    summary = replace(LABELS, cost_usd=None, prompt_tokens=0, completion_tokens=0, unpriced_model="gpt-4o")
+    assert lines_of(summary)[0].endswith("0 + 0 tokens (no dollars: the endpoint reported no usage)")
+
+
 def test_reuse_crashes_damage_and_notes_have_a_line_each() -> None:
     summary = replace(
         LABELS,
