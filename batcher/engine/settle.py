@@ -128,14 +128,15 @@ class Settler:
         )
         fit = self.terms.contract.fit(answer)
         if fit.problem is None:
-            values |= self._fitted(fit)
+            values |= self._fitted(fit, outcome)
         elif outcome is Outcome.OK:
             outcome = Outcome.FAILED
             values |= {"error_type": SCHEMA_MISMATCH, "error_message": fit.problem, "outcome": outcome.value}
         return SettledRow(outcome, values)
 
-    def _fitted(self, fit: Fit) -> dict[str, object]:
-        return {"parsed": fit.parsed, **self.expand(fit.value)}
+    def _fitted(self, fit: Fit, outcome: Outcome) -> dict[str, object]:
+        """`parsed` and the columns of an ok row; a refused or truncated answer that happens to fit has none."""
+        return {"parsed": fit.parsed, **self.expand(fit.value)} if outcome is Outcome.OK else {}
 
     def _answered(self, history: RowHistory, judged: Sequence[_Judged], final: _Judged) -> SettledRow:
         record, reading, verdict = final.record, final.reading, final.verdict
@@ -162,7 +163,7 @@ class Settler:
         values |= self._bill(judged)
         if reading is not None and reading.answer is not None:
             values |= _answer_values(reading.answer)
-            values |= self._fitted(final.fit)
+            values |= self._fitted(final.fit, outcome)
         if self.keep_raw or outcome is not Outcome.OK or not self._has_a_place(values):
             values["response_json"] = reply_text(record.reply.body)
         return SettledRow(outcome, values)

@@ -82,6 +82,20 @@ def test_of_200_rows_all_are_typed_and_valid_or_failed_with_the_reason_and_the_b
     assert sum(row["billed_prompt_tokens"] for row in again) == endpoint.totals()["prompt_tokens"]
 
 
+@pytest.mark.parametrize(("fault", "outcome"), [("content_filter", "refused"), ("length", "truncated")])
+def test_an_answer_that_fits_but_is_not_ok_fills_no_typed_column(
+    endpoint: Simulator, tmp_path: Path, fault: str, outcome: str
+) -> None:
+    rows = write_rows(tmp_path / "in.jsonl", ["odd", "plain", "odd"])
+    endpoint.control(faults_by_substring={"odd": fault})
+    carry_out(endpoint, rows, tmp_path / "out.parquet", sets=[TOOL, "request.dedupe=true"])
+    found = rows_of(tmp_path / "out.parquet")
+    assert [row["outcome"] for row in found] == [outcome, "ok", outcome]
+    assert [row["express"] is None for row in found] == [True, False, True]
+    assert [row["parsed"] is None for row in found] == [True, False, True]
+    assert all(row["response_json"] for row in (found[0], found[2]))
+
+
 def test_calls_become_typed_columns_however_a_server_spells_them(endpoint: Simulator, tmp_path: Path) -> None:
     texts = ["plain", "[finish]", "[object]", "[twice]", "[bare]", "[broken]", "[text]", "[other]"]
     modes = (
