@@ -6,6 +6,8 @@ summed in integer picodollars (1e-12), so that a million additions do not drift 
 - Reserved: every byte of the body a prompt token, and max tokens x completions asked for.
 - A reply that was not paid gives all back; one with usage costs what usage (or the gateway) says; one that is
   paid without usage, ambiguous or cancelled after sending costs all that was reserved.
+- A gateway that bills above the list shows it by its first dear answer: from then on everything is reserved that
+  many times dearer, what is in flight too. The first request of a session goes alone, so one answer tells.
 - Lost attempts of earlier sessions (intents left by a crash) count in full: `add_lost`.
 - When it cannot send and nothing is in flight, no event will ever make room: the run stops, exit 6.
 """
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _PICO: Final = 1_000_000_000_000
 _REASON: Final = "budget"
+_ROUNDING: Final = 1e-6
+"""Chosen: by so small a share a bill may exceed the list without being dearer; floats were added."""
 _HINT: Final = "raise it with --max-cost (or limits.max_cost_usd) and run the same command again"
 
 
@@ -92,6 +96,7 @@ class Spend(Part):
         self._held: dict[int, int] = {}  # row in flight -> reserved
         self._asked: tuple[Request, int] | None = None
         self._per_token: dict[str, tuple[int, int]] = {}  # model -> picodollars, rounded up
+        self._dearer = 1.0  # the most that an answer was billed, as a multiple of its price by the list
 
     @property
     def spent_usd(self) -> float:
@@ -131,6 +136,7 @@ class Spend(Part):
         self._reserved -= worst
         if seen.verdict.paid is Paid.NO:
             return
+        self._learn(seen)
         self._spent += worst if seen.verdict.paid is Paid.AMBIGUOUS else self._cost(seen, worst)
 
     def on_unanswered(self, request: Request, now: float) -> None:  # noqa: ARG002
@@ -159,7 +165,22 @@ class Spend(Part):
         per_token = self._per_token.get(request.model) or self._priced(request.model)
         if completion is None or per_token is None:
             return None
-        return prompt * per_token[0] + completion * per_token[1]
+        worst = prompt * per_token[0] + completion * per_token[1]
+        return worst if self._dearer == 1.0 else math.ceil(worst * self._dearer)
+
+    def _learn(self, seen: Observation) -> None:
+        """Reserve more from now on where an answer was billed above the list."""
+        prompt, completion = seen.usage.prompt_tokens, seen.usage.completion_tokens
+        per_token = self._per_token.get(seen.request.model)
+        if not (seen.cost_usd and math.isfinite(seen.cost_usd) and prompt and completion and per_token):
+            return
+        listed = prompt * per_token[0] + completion * per_token[1]
+        dearer = seen.cost_usd * _PICO / listed if listed else 1.0
+        if dearer <= self._dearer * (1 + _ROUNDING):
+            return
+        by, self._dearer, self._asked = dearer / self._dearer, dearer, None
+        self._held = {row: math.ceil(worst * by) for row, worst in self._held.items()}
+        self._reserved = sum(self._held.values())
 
     def _priced(self, model: str) -> tuple[int, int] | None:
         rates = self._rates_of(model)

@@ -221,6 +221,21 @@ def test_answers_that_are_taken_over_cost_the_run_nothing(tmp_path: Path, server
     assert (ended.said.reused, ended.said.sent) == (12, 0)
 
 
+def test_a_gateway_that_bills_above_the_list_keeps_to_the_cap_too(tmp_path: Path, server: Simulator) -> None:
+    """A hundred times the list: after the first answer everything is set aside at what the gateway bills."""
+    write_texts(tmp_path / "in.jsonl", marked(300))
+    options = JobOptions(
+        input=str(tmp_path / "in.jsonl"), output=str(tmp_path / "out.parquet"), model="gpt-4o-mini",
+        prompt=PROMPT, base_url=server.base_url, concurrency=32, max_cost_usd=0.5,
+    )  # fmt: skip
+    server.control(gateway_price=100.0)
+    ended = carry(load_job(None, sets=BOUNDED[1:], options=options))
+    server.control(gateway_price=None)
+    assert_stopped_at(ended)
+    totals = server.totals()
+    assert 0.4 < 100e-6 * (totals["prompt_tokens"] + totals["completion_tokens"]) <= 0.5
+
+
 def test_a_cap_of_nothing_buys_nothing(tmp_path: Path, server: Simulator) -> None:
     write_texts(tmp_path / "in.jsonl", marked(5))
     ended = carry(job_of(tmp_path, server, cap=0))
