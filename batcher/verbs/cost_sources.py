@@ -7,6 +7,7 @@ without usage columns are counted, not read. A file that is named and has none i
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from batcher.verbs.run_status import RunStatus
 
 LEDGER = "ledger.jsonl"
+_EXPORTED = re.compile(rb'\{"id":"batch_req_\d{8}T\d{6}Z-[0-9a-f]+_\d+"')
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -129,7 +131,7 @@ def _take_folder(found: Found, folder: Path, search: Search) -> None:
         if path.name == LEDGER and (path.parent.name == STATE_NAME or read_ledger(path)):
             _take_ledger(found, path)
             continue
-        usage = usage_file(path, search)
+        usage = None if _is_batch_export(path) else usage_file(path, search)
         if usage is None:
             found.without_usage += 1
         else:
@@ -137,6 +139,17 @@ def _take_folder(found: Found, folder: Path, search: Search) -> None:
     if search.state is not None:
         _take_ledger(found, search.state.absolute() / LEDGER, below=folder)
     _take_runs(found, folder, search)
+
+
+def _is_batch_export(path: Path) -> bool:
+    """Whether these are batch lines that `export` wrote: a copy, whose run is counted by its output and its ledger."""
+    if path.suffix != ".jsonl":
+        return False
+    try:
+        with path.open("rb") as file:
+            return _EXPORTED.match(file.read(100)) is not None
+    except OSError:
+        return False  # whoever reads it for its usage says why it cannot be read
 
 
 def _take_output(found: Found, path: Path, search: Search) -> None:

@@ -212,6 +212,19 @@ def test_the_gate_tells_the_bill_and_exits_6(spent: Path) -> None:
     assert command(spent, "--max", "1200").exit_code == 0
 
 
+def test_an_export_beside_its_output_is_a_copy_and_not_paid_again(folder: Path) -> None:
+    with simulator(max_sentences=2) as at:
+        night(at, folder, 1, texts(0, 20))
+        output = folder / "out" / "night-1.parquet"
+        before = bill_of(folder).total
+        copied = CliRunner().invoke(
+            cli,
+            ["export", str(output), "-o", str(folder / "out" / "lines.jsonl"), "--format", "openai-batch"],
+        )
+        assert copied.exit_code == 0, copied.output
+        assert bill_of(folder).total == before
+
+
 def test_a_shared_state_folder_of_any_name_is_held_against_the_gate(tmp_path: Path) -> None:
     """Its ledger, read as a usage file of others, would be of no month and pass every gate."""
     then = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
