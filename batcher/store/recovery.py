@@ -120,7 +120,9 @@ def _mark_done(shard: OpenShard, history: ShardHistory, settle: Settle) -> int:
         elif of_row.replies:
             last = of_row.replies[-1]
             shard.prior[row_index] = (last.attempts, last.paid_attempts)
-            whole = tuple(each for each in of_row.replies if each.reply.status == 200 and each.reply.fault is None)
+            whole = tuple(
+                each for each in of_row.replies if each.reply.status == 200 and each.reply.fault is None
+            )
             if whole:
                 shard.answered[row_index] = whole
     return answered
