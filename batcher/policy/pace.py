@@ -78,6 +78,7 @@ class Pace(Part):
             if limit is not None and not (limit > 0 and math.isfinite(limit)):
                 raise ValueError(f"{name} per minute must be above 0, got {limit}")
         self._user = (requests_per_minute, tokens_per_minute)
+        self._share = 1.0 if tokens_per_minute is None else c.SET_TOKENS_SHARE
         self._log = log
         self._told = ToldLimits()
         self._read_again_at = -math.inf
@@ -138,10 +139,15 @@ class Pace(Part):
         return {
             "limits": {
                 "requests_per_minute": None if self._requests is None else self._requests.per_s * 60,
-                "tokens_per_minute": None if self._tokens is None else self._tokens.reserved.per_s * 60,
+                "tokens_per_minute": self._tokens_per_minute,
                 "told_by_server": {"requests": self._told.requests, "tokens": self._told.tokens},
             }
         }
+
+    @property
+    def _tokens_per_minute(self) -> float | None:
+        """The limit, of which `_share` is used; None: none is known."""
+        return None if self._tokens is None else self._tokens.reserved.per_s * 60 / self._share
 
     def _settle(self, tokens: _TokenBuckets, seen: Observation) -> None:
         usage = seen.usage
@@ -165,11 +171,11 @@ class Pace(Part):
                 self._requests.change(requests / 60, now)
             self._tell(now, f"requests/min {reason}", old, requests)
         if tokens is not None:
-            old = None if self._tokens is None else self._tokens.reserved.per_s * 60
+            old = None if self._tokens is None else self._tokens_per_minute
             if self._tokens is None:
-                self._tokens = _TokenBuckets(tokens / 60, now, burst_s=_burst_s(self._user[1]))
+                self._tokens = _TokenBuckets(self._share * tokens / 60, now, burst_s=_burst_s(self._user[1]))
             else:
-                self._tokens.change(tokens / 60, now)
+                self._tokens.change(self._share * tokens / 60, now)
             self._tell(now, f"tokens/min {reason}", old, tokens)
 
     def _tell(self, now: float, reason: str, old: float | None, new: float) -> None:
