@@ -85,36 +85,32 @@ def _label_plots(found: Findings) -> dict[str, Plot]:
 
 def report_page(found: Findings, *, now: float) -> str:
     """The page of one output; `now` in seconds since the epoch."""
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            title=f"{found.output} · report",
-            generator=GENERATOR,
-            found=found,
-            verdict=verdict(found),
-            tone=tone(found),
-            tiles=tiles(found),
-            plots=Pictures.of(found),
-            made_at=now,
-        )
+    return _rendered(
+        "report.html",
+        title=f"{found.output} · report",
+        found=found,
+        verdict=verdict(found),
+        tone=tone(found),
+        tiles=tiles(found),
+        plots=Pictures.of(found),
+        made_at=now,
     )
 
 
 def comparison_page(found: Comparison, *, now: float) -> str:
     """The page of two outputs side by side."""
-    return (
-        _environment()
-        .get_template("comparison.html")
-        .render(
-            title=f"{found.left.output} and {found.right.output} · report",
-            generator=GENERATOR,
-            found=found,
-            figures=compared(found),
-            sides=[(side, verdict(side), tone(side)) for side in (found.left, found.right)],
-            made_at=now,
-        )
+    return _rendered(
+        "comparison.html",
+        title=f"{found.left.output} and {found.right.output} · report",
+        found=found,
+        figures=compared(found),
+        sides=[(side, verdict(side), tone(side)) for side in (found.left, found.right)],
+        made_at=now,
     )
+
+
+def _rendered(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(generator=GENERATOR, **values)
 
 
 def tiles(found: Findings) -> list[Tile]:

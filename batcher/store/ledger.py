@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from batcher.store.files import Disk
 
+LEDGER_NAME = "ledger.jsonl"
+"""Of the file, in its state folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from batcher.store.ledger import LedgerEntry, append_ledger, read_ledger
+from batcher.store.ledger import LEDGER_NAME, LedgerEntry, append_ledger, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def ledger_of(site: Site) -> Path:
-    return site.state / "ledger.jsonl"
+    return site.state / LEDGER_NAME
 
 
 def enter_crashed(

@@ -7,7 +7,6 @@ without usage columns are counted, not read. A file that is named and has none i
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,24 +15,23 @@ from batcher.errors import Conflict, JobError, StorageError
 from batcher.store.columns import our_columns
 from batcher.store.directory import RunDirectory, run_directory
 from batcher.store.footer import read_facts
-from batcher.store.ledger import LedgerEntry, read_ledger
+from batcher.store.ledger import LEDGER_NAME, LedgerEntry, read_ledger
 from batcher.store.manifest import read
 from batcher.verbs.cost_layout import layout_of
 from batcher.verbs.cost_rows import schema_of
+from batcher.verbs.export_forms import BATCH_LINE
 from batcher.verbs.places import RUN_SUFFIX, STATE_NAME
 from batcher.verbs.spending import of_seals
 from batcher.verbs.status import status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
     from batcher.verbs.cost_layout import Layout
     from batcher.verbs.run_status import RunStatus
 
-LEDGER = "ledger.jsonl"
-_EXPORTED = re.compile(rb'\{"id":"batch_req_\d{8}T\d{6}Z-[0-9a-f]+_\d+"')
 _SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -110,7 +108,7 @@ def find_spending(paths: tuple[Path, ...], search: Search) -> Found:
         path = given.absolute()
         if path.is_dir():
             _take_folder(found, path, search)
-        elif path.name == LEDGER and path.is_file():
+        elif path.name == LEDGER_NAME and path.is_file():
             _take_ledger(found, path)
         else:
             _take_output(found, path, search)
@@ -127,17 +125,19 @@ _NO_USAGE = (
 
 def _take_folder(found: Found, folder: Path, search: Search) -> None:
     for path in _below(folder):
-        # A shared state folder may have any name, and its ledger is no usage file: it would be counted as of no month.
-        if path.name == LEDGER and (path.parent.name == STATE_NAME or read_ledger(path)):
-            _take_ledger(found, path)
-            continue
+        if path.name == LEDGER_NAME:
+            # A shared state folder may have any name, and its ledger is no usage file: it would count as of no month.
+            entries = read_ledger(path)
+            if entries or path.parent.name == STATE_NAME:
+                _take_sessions(found, path, entries)
+                continue
         usage = None if _is_batch_export(path) else usage_file(path, search)
         if usage is None:
             found.without_usage += 1
         else:
             found.files[path] = usage
     if search.state is not None:
-        _take_ledger(found, search.state.absolute() / LEDGER, below=folder)
+        _take_ledger(found, search.state.absolute() / LEDGER_NAME, below=folder)
     _take_runs(found, folder, search)
 
 
@@ -147,7 +147,7 @@ def _is_batch_export(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return _EXPORTED.match(file.read(100)) is not None
+            return BATCH_LINE.match(file.read(100)) is not None
     except OSError:
         return False  # whoever reads it for its usage says why it cannot be read
 
@@ -163,7 +163,7 @@ def _take_output(found: Found, path: Path, search: Search) -> None:
     if not found.files and not found.runs:
         raise JobError(f"{path} does not exist", hint="name an output, a folder, or a ledger.jsonl")
     for directory in (run_directory(path, search.state), run_directory(path)):
-        _take_ledger(found, directory.path.parent / LEDGER, below=directory.path, of=path)
+        _take_ledger(found, directory.path.parent / LEDGER_NAME, below=directory.path, of=path)
 
 
 def _take_runs(found: Found, path: Path, search: Search) -> None:
@@ -188,12 +188,15 @@ def _lost(directory: Path) -> int:
 
 def _take_ledger(found: Found, ledger: Path, *, below: Path | None = None, of: Path | None = None) -> None:
     """The sessions of a ledger; with `below` or `of` only those of outputs at or below those paths."""
-    if not ledger.is_file():
-        return
+    if ledger.is_file():
+        entries = [each for each in read_ledger(ledger) if _belongs(each, below, of)]
+        _take_sessions(found, ledger, entries)
+
+
+def _take_sessions(found: Found, ledger: Path, entries: Iterable[LedgerEntry]) -> None:
     found.ledgers.add(ledger)
-    for entry in read_ledger(ledger):
-        if _belongs(entry, below, of):
-            found.sessions[entry.run_id, entry.session, entry.verb] = entry
+    for entry in entries:
+        found.sessions[entry.run_id, entry.session, entry.verb] = entry
 
 
 def _belongs(entry: LedgerEntry, below: Path | None, of: Path | None) -> bool:
@@ -209,8 +212,8 @@ def _below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(
             each for each in folders if not each.startswith(".") and not each.endswith(RUN_SUFFIX)
         )
-        if (here / STATE_NAME / LEDGER).is_file():
-            yield here / STATE_NAME / LEDGER
+        if (here / STATE_NAME / LEDGER_NAME).is_file():
+            yield here / STATE_NAME / LEDGER_NAME
         if here.name == STATE_NAME:
             continue
         yield from (

@@ -6,6 +6,7 @@ has an error with code and message, and its reply beside it, because it was paid
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, object]
+
+BATCH_LINE = re.compile(rb'\{"id":"batch_req_\d{8}T\d{6}Z-[0-9a-f]+_\d+"')
+"""How a line of ours begins, by the id that `batch_line` gives it."""
 
 _MEANING = {
     Outcome.TRUNCATED: "the answer was cut at the token limit",

@@ -15,7 +15,7 @@ import orjson
 from batcher.errors import Conflict, StorageError
 from batcher.report.findings import FlowChange, FlowSample, SessionLine, Setting
 from batcher.report.wording import held_line
-from batcher.store.ledger import read_ledger
+from batcher.store.ledger import LEDGER_NAME, read_ledger
 from batcher.store.manifest import Publish, RetryOpen, Stop, read
 from batcher.store.run_facts import RunFacts
 
@@ -120,7 +120,7 @@ def _retries(records: Sequence[ManifestRecord]) -> dict[str, tuple[Setting, ...]
 def _sessions(directory: RunDirectory, output: Path, run_id: str) -> Iterator[SessionLine]:
     """The run's sessions, and those of the tries before it."""
     try:
-        entries = read_ledger(directory.path.parent / "ledger.jsonl")
+        entries = read_ledger(directory.path.parent / LEDGER_NAME)
     except StorageError:
         return
     tries = str(directory.tries)

@@ -16,7 +16,7 @@ import orjson
 from batcher.errors import Conflict, StorageError
 from batcher.store.directory import RunDirectory, run_directory
 from batcher.store.footer import read_facts
-from batcher.store.ledger import LedgerEntry, read_ledger
+from batcher.store.ledger import LEDGER_NAME, LedgerEntry, read_ledger
 from batcher.store.lock import holder
 from batcher.store.manifest import RetryOpen, read
 from batcher.store.part import Totals
@@ -61,7 +61,7 @@ def status(path: Path | None = None, *, state: Path | None = None) -> list[RunSt
 def _ledger(folder: Path) -> Sequence[LedgerEntry]:
     """A copy for people: where it cannot be read, costs and times of earlier sessions are unknown."""
     try:
-        return read_ledger(folder / "ledger.jsonl")
+        return read_ledger(folder / LEDGER_NAME)
     except StorageError:
         return []
 

@@ -105,14 +105,11 @@ def test_answers_that_are_bought_already_are_not_asked_about(endpoint: Simulator
     assert person.asked == []
 
 
-@pytest.mark.parametrize(("answer", "code", "sent"), [(b"\n", 6, 0), (b"y\n", 0, 20)])
-def test_the_question_stands_on_a_real_terminal(
-    endpoint: Simulator, rows: Path, answer: bytes, code: int, sent: int
-) -> None:
-    mine, theirs = pty.openpty()
+def dear_run(endpoint: Simulator, rows: Path) -> list[str]:
+    """The words that run a dear job as a process."""
     words = ["-i", rows, "-o", rows.with_name("out.parquet"), "--model", "m", "--prompt", PROMPT]
     sets = [word for each in DEAR for word in ("--set", each)]
-    command = [
+    return [
         sys.executable,
         "-m",
         "batcher.cli",
@@ -122,6 +119,14 @@ def test_the_question_stands_on_a_real_terminal(
         endpoint.base_url,
         *sets,
     ]
+
+
+@pytest.mark.parametrize(("answer", "code", "sent"), [(b"\n", 6, 0), (b"y\n", 0, 20)])
+def test_the_question_stands_on_a_real_terminal(
+    endpoint: Simulator, rows: Path, answer: bytes, code: int, sent: int
+) -> None:
+    mine, theirs = pty.openpty()
+    command = dear_run(endpoint, rows)
     with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL) as process:
         os.close(theirs)
         said = b""
@@ -139,18 +144,7 @@ def test_the_question_stands_on_a_real_terminal(
 
 
 def test_without_a_terminal_nobody_is_asked(endpoint: Simulator, rows: Path) -> None:
-    words = ["-i", rows, "-o", rows.with_name("out.parquet"), "--model", "m", "--prompt", PROMPT]
-    sets = [word for each in DEAR for word in ("--set", each)]
-    command = [
-        sys.executable,
-        "-m",
-        "batcher.cli",
-        "run",
-        *map(str, words),
-        "--base-url",
-        endpoint.base_url,
-        *sets,
-    ]
+    command = dear_run(endpoint, rows)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sent_to(endpoint) == 20
